@@ -1,0 +1,35 @@
+//! The closed list of codes that the HTTP API answers with.
+
+use super::failure::codes;
+
+codes! {
+    /// What went wrong with a request. `web::problem` maps each to a status.
+    ErrorCode {
+        /// The request is malformed: body, header, query.
+        BadRequest = "bad_request",
+        /// Fields do not fit; `errors` names them.
+        Invalid = "invalid",
+        Unauthenticated = "unauthenticated",
+        Forbidden = "forbidden",
+        CrossSite = "cross_site",
+        NotFound = "not_found",
+        MethodNotAllowed = "method_not_allowed",
+        /// It is not in a state that allows this.
+        Conflict = "conflict",
+        AlreadyExists = "already_exists",
+        /// The same Idempotency-Key with another body.
+        IdempotencyMismatch = "idempotency_mismatch",
+        /// The first request with this Idempotency-Key has not finished.
+        IdempotencyInProgress = "idempotency_in_progress",
+        TooLarge = "too_large",
+        UnsupportedMediaType = "unsupported_media_type",
+        /// The manifest or the code of an agent is wrong; `errors` has the places.
+        AgentRejected = "agent_rejected",
+        RateLimited = "rate_limited",
+        /// A queue is full or the station is stopping.
+        Busy = "busy",
+        /// The disk has no room.
+        StorageFull = "storage_full",
+        Internal = "internal",
+    }
+}

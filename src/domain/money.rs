@@ -1,0 +1,82 @@
+//! Tokens and money: four disjoint counts, integer micro-dollars.
+
+use serde::{Deserialize, Serialize};
+
+/// Tokens of one or more model calls; the four counts do not overlap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    /// Input that no cache answered.
+    pub input_tokens: u64,
+    pub cache_read_tokens: u64,
+    pub cache_write_tokens: u64,
+    /// Output, reasoning included.
+    pub output_tokens: u64,
+}
+
+impl Usage {
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.saturating_add(other.input_tokens),
+            cache_read_tokens: self.cache_read_tokens.saturating_add(other.cache_read_tokens),
+            cache_write_tokens: self.cache_write_tokens.saturating_add(other.cache_write_tokens),
+            output_tokens: self.output_tokens.saturating_add(other.output_tokens),
+        }
+    }
+
+    /// Everything that went in.
+    pub const fn input_total(self) -> u64 {
+        self.input_tokens
+            .saturating_add(self.cache_read_tokens)
+            .saturating_add(self.cache_write_tokens)
+    }
+
+    pub const fn total(self) -> u64 {
+        self.input_total().saturating_add(self.output_tokens)
+    }
+}
+
+/// Micro-dollars for a million tokens of each kind, so that one token costs `price / 1_000_000` micro-dollars.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Price {
+    pub input_micros: u64,
+    pub cache_read_micros: u64,
+    pub cache_write_micros: u64,
+    pub output_micros: u64,
+}
+
+impl Price {
+    /// What `usage` costs in micro-dollars, rounded up so that no call is free by rounding.
+    pub fn cost_micros(self, usage: Usage) -> u64 {
+        let part = |tokens: u64, price: u64| u128::from(tokens) * u128::from(price);
+        let sum = part(usage.input_tokens, self.input_micros)
+            + part(usage.cache_read_tokens, self.cache_read_micros)
+            + part(usage.cache_write_tokens, self.cache_write_micros)
+            + part(usage.output_tokens, self.output_micros);
+        u64::try_from(sum.div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cost_adds_the_four_kinds_and_rounds_up() {
+        let price = Price {
+            input_micros: 150_000,
+            output_micros: 600_000,
+            ..Price::default()
+        };
+        let usage = Usage {
+            input_tokens: 812,
+            output_tokens: 164,
+            ..Usage::default()
+        };
+        // 812 * 0.15 + 164 * 0.6 = 220.2 micro-dollars
+        assert_eq!(price.cost_micros(usage), 221);
+        assert_eq!(Price::default().cost_micros(usage), 0);
+    }
+}
