@@ -1,0 +1,270 @@
+//! The settings, one struct per concern, as they stand in `agentstation.toml`. Units are in the names.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::cidr::Cidr;
+use super::secret::Secret;
+use crate::domain::limits::OUTPUT_TOKENS_DEFAULT;
+use crate::domain::money::Price;
+
+/// Everything that can be set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where the database, the keys and the caches live.
+    pub data: PathBuf,
+    pub server: Server,
+    pub store: Store,
+    pub runtime: Runtime,
+    pub outbound: Outbound,
+    pub log: Log,
+    /// Language models by the name that agents use.
+    pub models: BTreeMap<String, Model>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("./agentstation-data"),
+            server: Server::default(),
+            store: Store::default(),
+            runtime: Runtime::default(),
+            outbound: Outbound::default(),
+            log: Log::default(),
+            models: BTreeMap::new(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    pub listen: SocketAddr,
+    /// How people reach the station: scheme, host and port, nothing after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<PublicUrl>,
+    /// Proxies whose forwarded client addresses are believed.
+    pub trusted_proxies: Vec<Cidr>,
+    /// Allows plain HTTP on an address that other machines reach.
+    pub insecure_listen: bool,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8700)),
+            public_url: None,
+            trusted_proxies: Vec::new(),
+            insecure_listen: false,
+        }
+    }
+}
+
+/// An origin: `https://station.example.com`, without a slash at its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PublicUrl(String);
+
+impl PublicUrl {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn is_https(&self) -> bool {
+        self.0.starts_with("https://")
+    }
+}
+
+impl TryFrom<String> for PublicUrl {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let wrong = || format!("“{text}” is no public address: write it as https://station.example.com, without a path");
+        let url = url::Url::parse(&text).map_err(|_| wrong())?;
+        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+        if !bare || url.password().is_some() || !["http", "https"].contains(&url.scheme()) {
+            return Err(wrong());
+        }
+        Ok(Self(url.origin().ascii_serialization()))
+    }
+}
+
+impl From<PublicUrl> for String {
+    fn from(url: PublicUrl) -> Self {
+        url.0
+    }
+}
+
+/// When SQLite waits for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Synchronous {
+    /// At every commit: nothing acknowledged is lost, even when the power fails.
+    Full,
+    /// At checkpoints: the last moments may be lost when the power fails, not when the process is killed.
+    Normal,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    pub synchronous: Synchronous,
+    /// Connections that read.
+    pub readers: u32,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            synchronous: Synchronous::Full,
+            readers: 4,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Runtime {
+    /// Agents that run at one time.
+    pub slots: u32,
+    /// Memory that all agents together may have.
+    pub memory_bytes: u64,
+    /// Where compiled agents are kept; `cache` in the data directory where it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<PathBuf>,
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self {
+            slots: 32,
+            memory_bytes: 2 << 30,
+            cache: None,
+        }
+    }
+}
+
+/// What outbound HTTP may reach beyond public addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Outbound {
+    /// Private ranges that agents may reach where they were granted the host.
+    pub open_cidrs: Vec<Cidr>,
+    /// Allows plain `http://` to public addresses.
+    pub allow_http: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Human on a terminal, JSON otherwise.
+    Auto,
+    Human,
+    Json,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `info`, or a filter such as `info,agentstation::store=debug`.
+    pub level: String,
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            // The web server says of itself what we say already.
+            level: "info,actix_server=warn".to_owned(),
+            format: LogFormat::Auto,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProviderKind {
+    /// Any server that speaks OpenAI's chat completions.
+    Openai,
+    /// Answers from a file of rules; no network, no cost.
+    Scripted,
+}
+
+/// A language model that agents may be granted by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    pub provider: ProviderKind,
+    /// The provider's own name of the model.
+    #[serde(default)]
+    pub model: String,
+    /// Where its API begins, such as `https://api.openai.com/v1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// The environment variable that holds the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key_env: Option<String>,
+    /// The file that holds the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key_file: Option<PathBuf>,
+    /// The key itself, read from one of the two above.
+    #[serde(skip)]
+    pub api_key: ApiKey,
+    /// Micro-dollars for a million tokens of each kind.
+    #[serde(default)]
+    pub price: Price,
+    /// The whole call, retries included.
+    #[serde(default = "Model::default_timeout_s")]
+    pub timeout_s: u64,
+    /// The most that one reply may have, and what a request without a cap gets at most.
+    #[serde(default = "Model::default_max_output_tokens")]
+    pub max_output_tokens: u32,
+    /// For `scripted`: the file of rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<PathBuf>,
+    /// Input and output tokens that the provider takes in a minute; calls beyond it wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_per_minute: Option<u32>,
+}
+
+impl Model {
+    const fn default_timeout_s() -> u64 {
+        120
+    }
+
+    const fn default_max_output_tokens() -> u32 {
+        OUTPUT_TOKENS_DEFAULT
+    }
+
+    /// A model answered by rules in `rules`, or by the built-in fallback.
+    pub fn scripted(rules: Option<PathBuf>) -> Self {
+        Self {
+            provider: ProviderKind::Scripted,
+            model: "scripted".to_owned(),
+            base_url: None,
+            api_key_env: None,
+            api_key_file: None,
+            api_key: ApiKey::None,
+            price: Price::default(),
+            timeout_s: Self::default_timeout_s(),
+            max_output_tokens: Self::default_max_output_tokens(),
+            rules,
+            tokens_per_minute: None,
+        }
+    }
+}
+
+/// What became of a model's key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ApiKey {
+    /// None was asked for.
+    #[default]
+    None,
+    Set(Secret),
+    /// One was asked for and is not there: why, and what to do.
+    Missing(String),
+}

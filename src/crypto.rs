@@ -1,0 +1,35 @@
+//! Passwords, tokens and keys: pure functions over system randomness; nothing is stored here.
+//!
+//! Secrets are compared in constant time and kept only as hashes.
+
+pub mod api_key;
+pub mod form_token;
+pub mod password;
+pub mod token;
+
+/// Why a cryptographic step failed.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Error {
+    #[error("the system gives no random bytes")]
+    Random,
+    #[error("a password hash could not be made")]
+    Hash,
+    #[error("the password is too short: use at least {} characters", password::BYTES_MIN)]
+    PasswordTooShort,
+    #[error("the password is longer than {} bytes", password::BYTES_MAX)]
+    PasswordTooLong,
+    #[error("this password is among the first ones an attacker tries: choose another")]
+    PasswordTooCommon,
+    #[error("not an API key: it is damaged or cut short")]
+    ApiKey,
+}
+
+/// `N` random bytes from the system.
+///
+/// # Errors
+/// [`Error::Random`] where the system has none.
+pub fn random<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|_| Error::Random)?;
+    Ok(bytes)
+}
