@@ -1,0 +1,375 @@
+-- The whole current schema. A new file is made from it; older files come to it by the steps in migrations/.
+-- Times are milliseconds since 1970 UTC, ids are text with a prefix, hashes are blobs, money is micro-dollars.
+
+CREATE TABLE station (
+    key   TEXT PRIMARY KEY NOT NULL,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Tenants and people -----------------------------------------------------------------------------------------------
+
+CREATE TABLE orgs (
+    id         TEXT PRIMARY KEY NOT NULL,
+    slug       TEXT NOT NULL UNIQUE,
+    name       TEXT NOT NULL,
+    plan       TEXT NOT NULL DEFAULT 'free',
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE workspaces (
+    id         TEXT PRIMARY KEY NOT NULL,
+    org_id     TEXT NOT NULL REFERENCES orgs (id) ON DELETE CASCADE,
+    slug       TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    UNIQUE (org_id, slug),
+    UNIQUE (org_id, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE principals (
+    id         TEXT PRIMARY KEY NOT NULL,
+    kind       TEXT NOT NULL CHECK (kind IN ('user', 'service')),
+    name       TEXT NOT NULL,
+    disabled_at INTEGER,
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE users (
+    principal_id  TEXT PRIMARY KEY NOT NULL REFERENCES principals (id) ON DELETE CASCADE,
+    -- Lower case, trimmed.
+    email         TEXT NOT NULL UNIQUE,
+    -- PHC string.
+    password_hash TEXT NOT NULL,
+    password_changed_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE members (
+    org_id       TEXT NOT NULL REFERENCES orgs (id) ON DELETE CASCADE,
+    principal_id TEXT NOT NULL REFERENCES principals (id) ON DELETE CASCADE,
+    role         TEXT NOT NULL CHECK (role IN ('owner', 'admin', 'builder', 'operator', 'viewer')),
+    created_at   INTEGER NOT NULL,
+    PRIMARY KEY (org_id, principal_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX members_by_principal ON members (principal_id);
+
+CREATE TABLE sessions (
+    id           TEXT PRIMARY KEY NOT NULL,
+    token_hash   BLOB NOT NULL UNIQUE,
+    principal_id TEXT NOT NULL REFERENCES principals (id) ON DELETE CASCADE,
+    created_at   INTEGER NOT NULL,
+    seen_at      INTEGER NOT NULL,
+    expires_at   INTEGER NOT NULL,
+    user_agent   TEXT NOT NULL DEFAULT ''
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sessions_by_principal ON sessions (principal_id);
+CREATE INDEX sessions_by_expiry ON sessions (expires_at);
+
+-- One-time links: the first set-up, a demo's sign-in.
+CREATE TABLE one_time_links (
+    token_hash   BLOB PRIMARY KEY NOT NULL,
+    purpose      TEXT NOT NULL CHECK (purpose IN ('setup', 'sign_in')),
+    principal_id TEXT REFERENCES principals (id) ON DELETE CASCADE,
+    created_at   INTEGER NOT NULL,
+    expires_at   INTEGER NOT NULL,
+    used_at      INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX one_time_links_by_principal ON one_time_links (principal_id);
+
+CREATE TABLE api_keys (
+    -- The public part of the key.
+    id           TEXT PRIMARY KEY NOT NULL,
+    org_id       TEXT NOT NULL REFERENCES orgs (id) ON DELETE CASCADE,
+    principal_id TEXT NOT NULL REFERENCES principals (id) ON DELETE CASCADE,
+    name         TEXT NOT NULL,
+    secret_hash  BLOB NOT NULL,
+    -- JSON list of permissions, NULL for all that the principal has.
+    scopes       TEXT,
+    created_at   INTEGER NOT NULL,
+    expires_at   INTEGER,
+    last_used_at INTEGER,
+    revoked_at   INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX api_keys_by_org ON api_keys (org_id, created_at);
+CREATE INDEX api_keys_by_principal ON api_keys (principal_id);
+
+CREATE TABLE audit_log (
+    -- An organization's id, or 'station'.
+    chain      TEXT NOT NULL,
+    seq        INTEGER NOT NULL,
+    at         INTEGER NOT NULL,
+    actor      TEXT,
+    credential TEXT,
+    action     TEXT NOT NULL,
+    target     TEXT NOT NULL DEFAULT '',
+    outcome    TEXT NOT NULL CHECK (outcome IN ('ok', 'denied', 'failed')),
+    -- Of the same action, actor, target and outcome within a minute.
+    count      INTEGER NOT NULL DEFAULT 1,
+    request_id TEXT,
+    detail     TEXT NOT NULL DEFAULT '{}',
+    hash       BLOB NOT NULL,
+    PRIMARY KEY (chain, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER audit_log_keeps_rows BEFORE DELETE ON audit_log BEGIN
+    SELECT RAISE(ABORT, 'the audit log is append-only');
+END;
+
+CREATE TABLE idempotency_keys (
+    org_id       TEXT NOT NULL REFERENCES orgs (id) ON DELETE CASCADE,
+    route        TEXT NOT NULL,
+    key          TEXT NOT NULL,
+    request_hash BLOB NOT NULL,
+    -- NULL while the first request is still at work.
+    status       INTEGER,
+    body         BLOB,
+    created_at   INTEGER NOT NULL,
+    PRIMARY KEY (org_id, route, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
+
+-- Agents -----------------------------------------------------------------------------------------------------------
+
+CREATE TABLE agents (
+    id                TEXT PRIMARY KEY NOT NULL,
+    org_id            TEXT NOT NULL,
+    workspace_id      TEXT NOT NULL,
+    name              TEXT NOT NULL,
+    summary           TEXT NOT NULL,
+    category          TEXT NOT NULL,
+    runtime           TEXT NOT NULL CHECK (runtime IN ('javascript', 'component')),
+    latest_version    TEXT NOT NULL,
+    latest_version_id TEXT NOT NULL,
+    created_at        INTEGER NOT NULL,
+    updated_at        INTEGER NOT NULL,
+    FOREIGN KEY (org_id, workspace_id) REFERENCES workspaces (org_id, id) ON DELETE CASCADE,
+    UNIQUE (org_id, workspace_id, name),
+    UNIQUE (org_id, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE agent_versions (
+    id             TEXT PRIMARY KEY NOT NULL,
+    org_id         TEXT NOT NULL,
+    agent_id       TEXT NOT NULL,
+    version        TEXT NOT NULL,
+    runtime        TEXT NOT NULL CHECK (runtime IN ('javascript', 'component')),
+    manifest       TEXT NOT NULL,
+    -- The whole manifest as JSON, defaults filled in.
+    manifest_json  TEXT NOT NULL,
+    code_digest    BLOB NOT NULL,
+    code_bytes     INTEGER NOT NULL,
+    input_schema   TEXT,
+    readme         TEXT,
+    sample_input   TEXT,
+    created_by     TEXT NOT NULL REFERENCES principals (id) ON DELETE RESTRICT,
+    created_at     INTEGER NOT NULL,
+    FOREIGN KEY (org_id, agent_id) REFERENCES agents (org_id, id) ON DELETE CASCADE,
+    FOREIGN KEY (org_id, code_digest) REFERENCES blobs (org_id, digest) ON DELETE RESTRICT,
+    UNIQUE (org_id, agent_id, version)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX agent_versions_by_code ON agent_versions (org_id, code_digest);
+CREATE INDEX agent_versions_by_author ON agent_versions (created_by);
+
+-- Runs -------------------------------------------------------------------------------------------------------------
+
+CREATE TABLE runs (
+    id               TEXT PRIMARY KEY NOT NULL,
+    org_id           TEXT NOT NULL,
+    workspace_id     TEXT NOT NULL,
+    environment      TEXT NOT NULL DEFAULT 'production',
+    agent_id         TEXT NOT NULL,
+    version_id       TEXT NOT NULL REFERENCES agent_versions (id) ON DELETE RESTRICT,
+    -- As shown in lists, so that they need no join.
+    agent_name       TEXT NOT NULL,
+    agent_version    TEXT NOT NULL,
+    state            TEXT NOT NULL CHECK (state IN ('queued', 'running', 'waiting', 'succeeded', 'failed', 'cancelled')),
+    reason           TEXT,
+    -- JSON: code, message, and for scripts file, line, column, stack.
+    error            TEXT,
+    trigger          TEXT NOT NULL,
+    started_by       TEXT NOT NULL REFERENCES principals (id) ON DELETE RESTRICT,
+    priority         INTEGER NOT NULL DEFAULT 0,
+    input_hash       BLOB NOT NULL,
+    output_hash      BLOB,
+    -- Journal.
+    next_seq         INTEGER NOT NULL DEFAULT 1,
+    journal_bytes    INTEGER NOT NULL DEFAULT 0,
+    calls            INTEGER NOT NULL DEFAULT 0,
+    -- Execution.
+    attempt          INTEGER NOT NULL DEFAULT 0,
+    segment          INTEGER NOT NULL DEFAULT 0,
+    fence            INTEGER NOT NULL DEFAULT 0,
+    lease_node       TEXT,
+    lease_until      INTEGER,
+    -- When a waiting run goes on by itself.
+    wake_at          INTEGER,
+    cancel_requested INTEGER NOT NULL DEFAULT 0 CHECK (cancel_requested IN (0, 1)),
+    -- Sums.
+    fuel             INTEGER NOT NULL DEFAULT 0,
+    active_ms        INTEGER NOT NULL DEFAULT 0,
+    input_tokens     INTEGER NOT NULL DEFAULT 0,
+    output_tokens    INTEGER NOT NULL DEFAULT 0,
+    cost_micros      INTEGER NOT NULL DEFAULT 0,
+    created_at       INTEGER NOT NULL,
+    started_at       INTEGER,
+    finished_at      INTEGER,
+    FOREIGN KEY (org_id, workspace_id) REFERENCES workspaces (org_id, id) ON DELETE CASCADE,
+    FOREIGN KEY (org_id, agent_id) REFERENCES agents (org_id, id) ON DELETE RESTRICT,
+    UNIQUE (org_id, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX runs_by_workspace ON runs (org_id, workspace_id, id);
+CREATE INDEX runs_by_state ON runs (org_id, workspace_id, state, id);
+CREATE INDEX runs_by_agent ON runs (org_id, agent_id, id);
+CREATE INDEX runs_by_version ON runs (version_id);
+CREATE INDEX runs_by_starter ON runs (started_by);
+-- What the dispatcher reads: only live runs are in it.
+CREATE INDEX runs_queue ON runs (priority DESC, id) WHERE state = 'queued';
+CREATE INDEX runs_leased ON runs (lease_until) WHERE state = 'running';
+CREATE INDEX runs_waking ON runs (wake_at) WHERE state = 'waiting' AND wake_at IS NOT NULL;
+
+CREATE TABLE segments (
+    run_id         TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    org_id         TEXT NOT NULL REFERENCES orgs (id) ON DELETE CASCADE,
+    segment        INTEGER NOT NULL,
+    -- What executes: the component, or the JavaScript runtime.
+    component_digest BLOB NOT NULL,
+    -- The script's source where the component is the JavaScript runtime.
+    script_digest  BLOB,
+    wit_version    TEXT NOT NULL,
+    -- Recorded, not pinned: where it differs on replay, fuel is not compared.
+    engine         TEXT NOT NULL,
+    seed           BLOB NOT NULL,
+    -- JSON of the event that woke it.
+    event          TEXT,
+    state_hash     BLOB,
+    first_seq      INTEGER NOT NULL,
+    started_at     INTEGER NOT NULL,
+    ended_at       INTEGER,
+    fuel           INTEGER,
+    PRIMARY KEY (run_id, segment)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX segments_by_org ON segments (org_id);
+
+CREATE TABLE journal (
+    run_id        TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    seq           INTEGER NOT NULL,
+    at            INTEGER NOT NULL,
+    lane          TEXT NOT NULL CHECK (lane IN ('station', 'guest')),
+    attempt       INTEGER NOT NULL,
+    segment       INTEGER NOT NULL,
+    call          INTEGER,
+    sub           INTEGER,
+    phase         TEXT NOT NULL CHECK (phase IN ('start', 'end', 'point')),
+    kind          TEXT NOT NULL,
+    class         TEXT,
+    fingerprint   BLOB,
+    fuel          INTEGER,
+    step          INTEGER,
+    actor         TEXT,
+    audience      INTEGER NOT NULL DEFAULT 0,
+    meta          TEXT NOT NULL DEFAULT '{}',
+    -- A payload is in the row, or beside it under its hash; never both.
+    request       TEXT,
+    request_ref   BLOB,
+    request_bytes INTEGER NOT NULL DEFAULT 0,
+    response      TEXT,
+    response_ref  BLOB,
+    response_bytes INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (run_id, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE payloads (
+    org_id   TEXT NOT NULL REFERENCES orgs (id) ON DELETE CASCADE,
+    hash     BLOB NOT NULL,
+    -- 'json': the text; 'chat': a head and the hashes of the messages; 'bytes': anything.
+    form     TEXT NOT NULL CHECK (form IN ('json', 'chat', 'bytes')),
+    -- Uncompressed.
+    bytes    INTEGER NOT NULL,
+    compressed INTEGER NOT NULL CHECK (compressed IN (0, 1)),
+    body     BLOB NOT NULL,
+    PRIMARY KEY (org_id, hash)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE blobs (
+    org_id     TEXT NOT NULL REFERENCES orgs (id) ON DELETE CASCADE,
+    digest     BLOB NOT NULL,
+    bytes      INTEGER NOT NULL,
+    chunks     INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (org_id, digest)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE blob_chunks (
+    org_id TEXT NOT NULL,
+    digest BLOB NOT NULL,
+    chunk  INTEGER NOT NULL,
+    compressed INTEGER NOT NULL CHECK (compressed IN (0, 1)),
+    body   BLOB NOT NULL,
+    PRIMARY KEY (org_id, digest, chunk),
+    FOREIGN KEY (org_id, digest) REFERENCES blobs (org_id, digest) ON DELETE CASCADE
+) STRICT;
+
+-- Runtime components of the station itself, by digest, so that old segments can finish after an upgrade.
+CREATE TABLE runtime_components (
+    digest     BLOB PRIMARY KEY NOT NULL,
+    name       TEXT NOT NULL,
+    body       BLOB NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE memory (
+    org_id      TEXT NOT NULL,
+    agent_id    TEXT NOT NULL,
+    environment TEXT NOT NULL,
+    key         TEXT NOT NULL,
+    value       TEXT NOT NULL,
+    version     INTEGER NOT NULL,
+    updated_at  INTEGER NOT NULL,
+    PRIMARY KEY (org_id, agent_id, environment, key),
+    FOREIGN KEY (org_id, agent_id) REFERENCES agents (org_id, id) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE artifacts (
+    run_id       TEXT NOT NULL,
+    org_id       TEXT NOT NULL,
+    name         TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    bytes        INTEGER NOT NULL,
+    digest       BLOB NOT NULL,
+    -- The entry that put it.
+    seq          INTEGER NOT NULL,
+    created_at   INTEGER NOT NULL,
+    PRIMARY KEY (run_id, name),
+    FOREIGN KEY (org_id, run_id) REFERENCES runs (org_id, id) ON DELETE CASCADE,
+    FOREIGN KEY (org_id, digest) REFERENCES blobs (org_id, digest) ON DELETE RESTRICT
+) STRICT, WITHOUT ROWID;
+CREATE INDEX artifacts_by_digest ON artifacts (org_id, digest);
+CREATE INDEX artifacts_by_run ON artifacts (org_id, run_id);
+
+-- Money ------------------------------------------------------------------------------------------------------------
+
+-- One line a reservation or settlement of one try of one call; outlives the run.
+CREATE TABLE ledger (
+    id          TEXT PRIMARY KEY NOT NULL,
+    org_id      TEXT NOT NULL REFERENCES orgs (id) ON DELETE CASCADE,
+    workspace_id TEXT NOT NULL,
+    environment TEXT NOT NULL,
+    run_id      TEXT NOT NULL,
+    agent_id    TEXT NOT NULL,
+    segment     INTEGER NOT NULL,
+    call        INTEGER NOT NULL,
+    sub         INTEGER NOT NULL,
+    try         INTEGER NOT NULL,
+    provider    TEXT NOT NULL,
+    model       TEXT NOT NULL,
+    state       TEXT NOT NULL CHECK (state IN ('reserved', 'settled', 'released')),
+    reserved_micros INTEGER NOT NULL,
+    cost_micros INTEGER NOT NULL DEFAULT 0,
+    estimated   INTEGER NOT NULL DEFAULT 0 CHECK (estimated IN (0, 1)),
+    input_tokens INTEGER NOT NULL DEFAULT 0,
+    cache_read_tokens INTEGER NOT NULL DEFAULT 0,
+    cache_write_tokens INTEGER NOT NULL DEFAULT 0,
+    output_tokens INTEGER NOT NULL DEFAULT 0,
+    created_at  INTEGER NOT NULL,
+    settled_at  INTEGER,
+    UNIQUE (org_id, run_id, segment, call, sub, try)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX ledger_by_time ON ledger (org_id, created_at);

@@ -1,0 +1,86 @@
+//! What can go wrong in the store, told by what the caller can do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+use rusqlite::ffi;
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// A failed read or write. Nothing of a failed write remains.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is not there, or not in this scope.
+    #[error("there is no such thing here")]
+    NotFound,
+    /// It is not in the state that this needs; read it again.
+    #[error("{0}")]
+    Conflict(String),
+    /// Something with this name is already there.
+    #[error("{0}")]
+    Exists(String),
+    /// A queue is full or the store is closing; try again.
+    #[error("the station is busy or stopping; try again in a moment")]
+    Busy,
+    /// The disk has no room.
+    #[error("the disk is full; make room in the data directory and try again")]
+    Full,
+    /// A named limit is passed.
+    #[error("{0}")]
+    Limit(String),
+    /// The run was started again elsewhere; this start must stop writing.
+    #[error("another start of this run has taken over")]
+    Fenced,
+    /// Another process uses the data directory.
+    #[error("another AgentStation is using {}; stop it, or choose another --data directory", .0.display())]
+    Locked(PathBuf),
+    /// A newer release made the file.
+    #[error("the database has schema {file}, and this release knows schemas up to {binary}; use the release that made it, or a newer one")]
+    NewerSchema { file: u32, binary: u32 },
+    /// What was read cannot be right.
+    #[error("the database is damaged: {0}; restore a backup")]
+    Corrupt(String),
+    /// The disk failed in the middle of a commit; nothing more is written until the process starts again.
+    #[error("the disk did not take the last write, so nothing more is written; check the disk and start again")]
+    Fatal,
+    #[error("the data directory cannot be used: {}", .path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("the database did not do what was asked")]
+    Internal(#[source] Source),
+}
+
+impl Error {
+    pub(super) fn internal(source: impl Into<Source>) -> Self {
+        Self::Internal(source.into())
+    }
+
+    pub(super) fn io(path: &Path, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            _ => Self::Io {
+                path: path.to_owned(),
+                source,
+            },
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        if matches!(error, rusqlite::Error::QueryReturnedNoRows) {
+            return Self::NotFound;
+        }
+        let rusqlite::Error::SqliteFailure(code, message) = &error else {
+            return Self::internal(error);
+        };
+        let message = message.as_deref().unwrap_or_default();
+        match (code.code, code.extended_code) {
+            (ErrorCode::DiskFull, _) => Self::Full,
+            (ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked, _) => Self::Busy,
+            (ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase, _) => Self::Corrupt(message.to_owned()),
+            (_, ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY) => Self::Exists("it already exists".to_owned()),
+            _ => Self::internal(error),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The queue: claiming runs under a lease, and finding those that were left behind.
+
+use rusqlite::named_params;
+use serde_json::json;
+
+use super::super::hash::Hash;
+use super::super::tx::Cells;
+use super::super::{Error, Reader, Tx, journal};
+use crate::domain::id::{AgentId, NodeId, OrgId, PrincipalId, RunId, VersionId, WorkspaceId};
+use crate::domain::journal::{NewEntry, kind};
+use crate::domain::manifest::RuntimeKind;
+use crate::domain::run::Environment;
+use crate::domain::time::Timestamp;
+
+const WAKE: &str = "UPDATE runs SET state = 'queued', wake_at = NULL WHERE state = 'waiting' AND wake_at IS NOT NULL AND wake_at <= :now";
+const NEXT_WAKE: &str = "SELECT wake_at FROM runs WHERE state = 'waiting' AND wake_at IS NOT NULL ORDER BY wake_at LIMIT 1";
+const QUEUED: &str =
+    "SELECT r.id, r.org_id, r.workspace_id, r.environment, r.agent_id, r.version_id, r.started_by, v.runtime, v.code_digest, r.attempt,
+    r.segment, r.fence + 1, r.cancel_requested, r.fuel, r.active_ms, r.calls, r.journal_bytes, r.input_hash
+    FROM runs r JOIN agent_versions v ON v.id = r.version_id
+    WHERE r.state = 'queued' ORDER BY r.priority DESC, r.id LIMIT :limit";
+const CLAIM: &str =
+    "UPDATE runs SET state = 'running', fence = :fence, lease_node = :node, lease_until = :until, started_at = COALESCE(started_at, :now)
+    WHERE id = :run AND state = 'queued'";
+const RENEW: &str = "UPDATE runs SET lease_until = :until WHERE id = :run AND state = 'running' AND fence = :fence AND lease_node = :node";
+const RECOVER_EXPIRED: &str = "UPDATE runs SET state = 'queued', attempt = attempt + 1, lease_node = NULL, lease_until = NULL
+    WHERE state = 'running' AND lease_until < :now RETURNING id, org_id, segment, attempt";
+const RECOVER_FOREIGN: &str = "UPDATE runs SET state = 'queued', attempt = attempt + 1, lease_node = NULL, lease_until = NULL
+    WHERE state = 'running' AND lease_until IS NOT NULL AND lease_node <> :node RETURNING id, org_id, segment, attempt";
+
+#[cfg(test)]
+pub(crate) const SQL: [&str; 7] = [WAKE, NEXT_WAKE, QUEUED, CLAIM, RENEW, RECOVER_EXPIRED, RECOVER_FOREIGN];
+
+/// A run that this start holds.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    pub id: RunId,
+    pub org: OrgId,
+    pub workspace: WorkspaceId,
+    pub environment: Environment,
+    pub agent_id: AgentId,
+    pub version_id: VersionId,
+    pub started_by: PrincipalId,
+    pub runtime: RuntimeKind,
+    pub code_digest: Hash,
+    pub attempt: u32,
+    pub segment: u32,
+    pub fence: u64,
+    pub cancel_requested: bool,
+    pub fuel: u64,
+    pub active_ms: u64,
+    pub calls: u64,
+    pub journal_bytes: u64,
+    pub input_hash: Hash,
+}
+
+/// Takes up to `limit` runs from the queue, those whose time has come included.
+pub fn claim(tx: &Tx<'_>, node: NodeId, limit: u32, until: Timestamp, now: Timestamp) -> Result<Vec<Claimed>, Error> {
+    tx.execute(WAKE, named_params! { ":now": now })?;
+    let claimed = tx.list(QUEUED, named_params! { ":limit": limit }, |row| {
+        let mut cells = Cells::of(row);
+        Ok(Claimed {
+            id: cells.take()?,
+            org: cells.take()?,
+            workspace: cells.take()?,
+            environment: cells.take()?,
+            agent_id: cells.take()?,
+            version_id: cells.take()?,
+            started_by: cells.take()?,
+            runtime: cells.take()?,
+            code_digest: cells.take()?,
+            attempt: cells.take()?,
+            segment: cells.take()?,
+            fence: cells.take::<i64>()? as u64,
+            cancel_requested: cells.take()?,
+            fuel: cells.take::<i64>()? as u64,
+            active_ms: cells.take::<i64>()? as u64,
+            calls: cells.take::<i64>()? as u64,
+            journal_bytes: cells.take::<i64>()? as u64,
+            input_hash: cells.take()?,
+        })
+    })?;
+    for run in &claimed {
+        tx.execute(
+            CLAIM,
+            named_params! { ":run": run.id, ":fence": run.fence as i64, ":node": node, ":until": until, ":now": now },
+        )?;
+    }
+    Ok(claimed)
+}
+
+/// When the next waiting run is due.
+pub fn next_wake(reader: &Reader<'_>) -> Result<Option<Timestamp>, Error> {
+    reader.find(NEXT_WAKE, [], |row| row.get(0))
+}
+
+/// Holds runs for longer. What another start has taken over is left alone.
+pub fn renew(tx: &Tx<'_>, node: NodeId, held: &[(RunId, u64)], until: Timestamp) -> Result<(), Error> {
+    for (run, fence) in held {
+        tx.execute(
+            RENEW,
+            named_params! { ":run": run, ":fence": *fence as i64, ":node": node, ":until": until },
+        )?;
+    }
+    Ok(())
+}
+
+/// Queues runs whose holder has not renewed; returns them with their newest entry.
+pub fn recover_expired(tx: &Tx<'_>, now: Timestamp) -> Result<Vec<(RunId, u64)>, Error> {
+    let left = tx.list(RECOVER_EXPIRED, named_params! { ":now": now }, left_behind)?;
+    note(tx, left, now)
+}
+
+/// Queues runs that another process than `node` held. Only where no other process can be alive.
+pub fn recover_foreign(tx: &Tx<'_>, node: NodeId, now: Timestamp) -> Result<Vec<(RunId, u64)>, Error> {
+    let left = tx.list(RECOVER_FOREIGN, named_params! { ":node": node }, left_behind)?;
+    note(tx, left, now)
+}
+
+type LeftBehind = (RunId, OrgId, u32, u32);
+
+fn left_behind(row: &rusqlite::Row<'_>) -> rusqlite::Result<LeftBehind> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+}
+
+fn note(tx: &Tx<'_>, left: Vec<LeftBehind>, now: Timestamp) -> Result<Vec<(RunId, u64)>, Error> {
+    let mut recovered = Vec::with_capacity(left.len());
+    for (run, org, segment, attempt) in left {
+        let entry = NewEntry {
+            attempt,
+            segment,
+            ..NewEntry::station(now, kind::RUN_RECOVERED, json!({ "attempt": attempt }))
+        };
+        recovered.push((run, journal::append(tx, org, run, None, &[entry])?.last_seq));
+    }
+    Ok(recovered)
+}

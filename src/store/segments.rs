@@ -1,0 +1,74 @@
+//! Segments: what each began with and is pinned to.
+
+use rusqlite::named_params;
+
+use super::hash::Hash;
+use super::tx::Cells;
+use super::{Error, Reader, Tx};
+use crate::domain::id::{OrgId, RunId};
+use crate::domain::time::Timestamp;
+
+pub(super) const INSERT: &str = "INSERT INTO segments
+    (run_id, org_id, segment, component_digest, script_digest, wit_version, engine, seed, event, state_hash, first_seq, started_at)
+    SELECT id, org_id, :segment, :component, :script, :wit, :engine, :seed, :event, :state, next_seq, :now FROM runs WHERE id = :run AND org_id = :org";
+pub(super) const FIND: &str = "SELECT segment, component_digest, script_digest, wit_version, engine, seed, event, state_hash, started_at
+    FROM segments WHERE run_id = :run AND segment = :segment AND org_id = :org";
+pub(super) const FINISH: &str =
+    "UPDATE segments SET ended_at = :now, fuel = :fuel WHERE run_id = :run AND segment = :segment AND org_id = :org";
+
+/// A segment that is to begin.
+#[derive(Clone, Debug)]
+pub struct NewSegment {
+    pub segment: u32,
+    /// What executes: the component, or the JavaScript runtime.
+    pub component_digest: Hash,
+    pub script_digest: Option<Hash>,
+    pub wit_version: String,
+    pub engine: String,
+    pub seed: [u8; 32],
+    /// JSON.
+    pub event: Option<String>,
+    pub state_hash: Option<Hash>,
+    pub started_at: Timestamp,
+}
+
+/// A segment that has begun; it has nothing that a new one has not.
+pub type Segment = NewSegment;
+
+/// Begins a segment; its entries are those from now on.
+pub fn insert(tx: &Tx<'_>, org: OrgId, run: RunId, new: &NewSegment) -> Result<Segment, Error> {
+    let inserted = tx.execute(
+        INSERT,
+        named_params! {
+            ":run": run, ":org": org, ":segment": new.segment, ":component": new.component_digest, ":script": new.script_digest,
+            ":wit": new.wit_version, ":engine": new.engine, ":seed": new.seed, ":event": new.event, ":state": new.state_hash,
+            ":now": new.started_at,
+        },
+    )?;
+    if inserted == 1 { Ok(new.clone()) } else { Err(Error::NotFound) }
+}
+
+pub fn find(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Result<Option<Segment>, Error> {
+    reader.find(FIND, named_params! { ":run": run, ":org": org, ":segment": segment }, |row| {
+        let mut cells = Cells::of(row);
+        Ok(Segment {
+            segment: cells.take()?,
+            component_digest: cells.take()?,
+            script_digest: cells.take()?,
+            wit_version: cells.take()?,
+            engine: cells.take()?,
+            seed: cells.take()?,
+            event: cells.take()?,
+            state_hash: cells.take()?,
+            started_at: cells.take()?,
+        })
+    })
+}
+
+pub fn finish(tx: &Tx<'_>, org: OrgId, run: RunId, segment: u32, fuel: u64, now: Timestamp) -> Result<(), Error> {
+    tx.execute(
+        FINISH,
+        named_params! { ":run": run, ":org": org, ":segment": segment, ":fuel": fuel as i64, ":now": now },
+    )?;
+    Ok(())
+}

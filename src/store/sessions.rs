@@ -1,0 +1,78 @@
+//! Browsers' sign-ins, found by the hash of their token.
+
+use rusqlite::named_params;
+
+use super::hash::Hash;
+use super::{Error, Reader, Tx};
+use crate::domain::id::{PrincipalId, SessionId};
+use crate::domain::time::Timestamp;
+
+pub(super) const INSERT: &str = "INSERT INTO sessions (id, token_hash, principal_id, created_at, seen_at, expires_at, user_agent)
+    VALUES (:id, :hash, :principal, :now, :now, :expires, :user_agent)";
+pub(super) const FIND: &str = "SELECT id, principal_id, seen_at, expires_at FROM sessions WHERE token_hash = :hash";
+pub(super) const TOUCH: &str = "UPDATE sessions SET seen_at = :now WHERE id = :id";
+pub(super) const DELETE: &str = "DELETE FROM sessions WHERE id = :id";
+pub(super) const DELETE_OTHERS: &str = "DELETE FROM sessions WHERE principal_id = :principal AND id <> :id";
+pub(super) const PRUNE: &str = "DELETE FROM sessions WHERE expires_at < :now";
+
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    pub id: SessionId,
+    pub token_hash: Hash,
+    pub principal: PrincipalId,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub user_agent: String,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Session {
+    pub id: SessionId,
+    pub principal: PrincipalId,
+    pub seen_at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+pub fn insert(tx: &Tx<'_>, new: &NewSession) -> Result<(), Error> {
+    tx.execute(
+        INSERT,
+        named_params! {
+            ":id": new.id, ":hash": new.token_hash, ":principal": new.principal, ":now": new.created_at, ":expires": new.expires_at,
+            ":user_agent": new.user_agent,
+        },
+    )?;
+    Ok(())
+}
+
+pub fn find(reader: &Reader<'_>, token_hash: &Hash) -> Result<Option<Session>, Error> {
+    reader.find(FIND, named_params! { ":hash": token_hash }, |row| {
+        Ok(Session {
+            id: row.get(0)?,
+            principal: row.get(1)?,
+            seen_at: row.get(2)?,
+            expires_at: row.get(3)?,
+        })
+    })
+}
+
+pub fn touch(tx: &Tx<'_>, id: SessionId, now: Timestamp) -> Result<(), Error> {
+    tx.execute(TOUCH, named_params! { ":id": id, ":now": now })?;
+    Ok(())
+}
+
+pub fn delete(tx: &Tx<'_>, id: SessionId) -> Result<(), Error> {
+    tx.execute(DELETE, named_params! { ":id": id })?;
+    Ok(())
+}
+
+/// Ends a principal's sessions but this one.
+pub fn delete_others(tx: &Tx<'_>, principal: PrincipalId, but: SessionId) -> Result<(), Error> {
+    tx.execute(DELETE_OTHERS, named_params! { ":principal": principal, ":id": but })?;
+    Ok(())
+}
+
+/// Deletes those past their end.
+pub fn prune(tx: &Tx<'_>, now: Timestamp) -> Result<(), Error> {
+    tx.execute(PRUNE, named_params! { ":now": now })?;
+    Ok(())
+}

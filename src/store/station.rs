@@ -1,0 +1,33 @@
+//! What the station knows of itself: keys of its own, made once.
+
+use rusqlite::named_params;
+
+use super::{Error, Tx};
+use crate::domain::hex;
+
+pub(super) const FIND: &str = "SELECT value FROM station WHERE key = :key";
+pub(super) const INSERT: &str = "INSERT INTO station (key, value) VALUES (:key, :value)";
+
+/// The secret under a name; `fresh` becomes it where there is none.
+fn secret(tx: &Tx<'_>, name: &str, fresh: [u8; 32]) -> Result<[u8; 32], Error> {
+    let known: Option<String> = tx.find(FIND, named_params! { ":key": name }, |row| row.get(0))?;
+    match known {
+        Some(text) => hex::decode(&text).ok_or_else(|| Error::Corrupt(format!("the station's {name} is no key"))),
+        None => {
+            tx.execute(INSERT, named_params! { ":key": name, ":value": hex::encode(&fresh) })?;
+            Ok(fresh)
+        }
+    }
+}
+
+/// The key that form tokens are made with.
+pub fn form_key(tx: &Tx<'_>, fresh: [u8; 32]) -> Result<[u8; 32], Error> {
+    secret(tx, "form_key", fresh)
+}
+
+/// The key that chains the audit log.
+pub(super) fn audit_key(tx: &Tx<'_>) -> Result<[u8; 32], Error> {
+    let mut fresh = [0; 32];
+    getrandom::fill(&mut fresh).map_err(|error| Error::Internal(error.into()))?;
+    secret(tx, "audit_key", fresh)
+}

@@ -1,0 +1,81 @@
+//! How the domain's types stand in columns: ids and codes as text, times as milliseconds.
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+
+use crate::domain::call::EffectClass;
+use crate::domain::failure::EndReason;
+use crate::domain::id::{AgentId, LedgerId, NodeId, OrgId, PrincipalId, RunId, SessionId, VersionId, WorkspaceId};
+use crate::domain::journal::{Lane, Phase};
+use crate::domain::manifest::RuntimeKind;
+use crate::domain::permission::Role;
+use crate::domain::run::{Environment, RunState, Trigger};
+use crate::domain::time::Timestamp;
+
+macro_rules! ids {
+    ($($id:ty),* $(,)?) => {$(
+        impl ToSql for $id {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(self.to_string().into())
+            }
+        }
+
+        impl FromSql for $id {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                value.as_str()?.parse().map_err(FromSqlError::other)
+            }
+        }
+    )*};
+}
+
+macro_rules! codes_as_text {
+    ($($code:ty),* $(,)?) => {$(
+        impl ToSql for $code {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(self.as_str().into())
+            }
+        }
+
+        impl FromSql for $code {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                Self::parse(value.as_str()?).ok_or(FromSqlError::InvalidType)
+            }
+        }
+    )*};
+}
+
+ids!(
+    OrgId,
+    WorkspaceId,
+    PrincipalId,
+    AgentId,
+    VersionId,
+    RunId,
+    SessionId,
+    LedgerId,
+    NodeId
+);
+codes_as_text!(RunState, Trigger, EndReason, Lane, Phase, EffectClass, Role, RuntimeKind);
+
+impl ToSql for Timestamp {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_ms().into())
+    }
+}
+
+impl FromSql for Timestamp {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_i64().map(Self::from_ms)
+    }
+}
+
+impl ToSql for Environment {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_str().into())
+    }
+}
+
+impl FromSql for Environment {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        String::column_result(value).map(Self::from_stored)
+    }
+}
