@@ -1,0 +1,147 @@
+//! What a server's refusal means: whose fault it is, whether it may pass, what to do.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::domain::failure::{Failure, FailureCode};
+
+/// Bytes of the server's own words that are passed on.
+const WORDS_BYTES_MAX: usize = 500;
+
+pub(super) struct Refusal {
+    pub failure: Failure,
+    /// How long the server asked to wait.
+    pub after: Option<Duration>,
+    pub wants_old_cap_name: bool,
+}
+
+/// The fields of an error's body, in whichever shape the server sends them.
+#[derive(Default)]
+struct Words {
+    message: String,
+    /// `code` and `type`, in lower case.
+    kinds: String,
+}
+
+impl Words {
+    fn of(body: &Value) -> Self {
+        let error = body.get("error").unwrap_or(body);
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+        let message = match error {
+            Value::String(message) => message.clone(),
+            _ => [error.get("message"), error.get("detail"), body.get("message"), body.get("detail")]
+                .into_iter()
+                .map(text)
+                .find(|message| !message.is_empty())
+                .unwrap_or_default(),
+        };
+        Self {
+            message: short(&message),
+            kinds: format!("{} {}", text(error.get("code")), text(error.get("type"))).to_ascii_lowercase(),
+        }
+    }
+
+    /// No money is left: trying again helps nobody.
+    fn is_out_of_money(&self) -> bool {
+        let message = self.message.to_ascii_lowercase();
+        let kinds = [
+            "insufficient_quota",
+            "billing",
+            "insufficient_balance",
+            "insufficient_credits",
+            "payment_required",
+            "credit_balance",
+        ];
+        let words = [
+            "credit balance",
+            "insufficient balance",
+            "insufficient credit",
+            "exceeded your current quota",
+            "credit_balance",
+        ];
+        kinds.iter().any(|kind| self.kinds.contains(kind)) || words.iter().any(|word| message.contains(word))
+    }
+
+    fn said(&self) -> String {
+        if self.message.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", self.message)
+        }
+    }
+}
+
+/// Reads a status that is not 200.
+pub(super) fn refusal(host: &str, status: u16, header: impl Fn(&str) -> Option<String>, body: &str) -> Refusal {
+    let words = serde_json::from_str(body).map_or_else(
+        |_| Words {
+            message: short(body),
+            kinds: String::new(),
+        },
+        |body| Words::of(&body),
+    );
+    Refusal {
+        failure: meaning(host, status, &words),
+        after: matches!(status, 429 | 503).then(|| retry_after(header)).flatten(),
+        wants_old_cap_name: status == 400 && words.message.contains("max_completion_tokens"),
+    }
+}
+
+/// Reads an error that came inside a reply.
+pub(super) fn in_stream(host: &str, error: &Value) -> Failure {
+    let words = Words::of(error);
+    let status = error
+        .get("code")
+        .or(error.get("status"))
+        .and_then(Value::as_u64)
+        .and_then(|status| u16::try_from(status).ok());
+    let status = status.unwrap_or(match words.kinds.as_str() {
+        kinds if kinds.contains("rate_limit") => 429,
+        kinds if kinds.contains("overloaded") || kinds.contains("server_error") => 503,
+        kinds if kinds.contains("invalid_request") => 400,
+        _ => 0,
+    });
+    meaning(host, status, &words)
+}
+
+fn meaning(host: &str, status: u16, words: &Words) -> Failure {
+    let said = words.said();
+    if status == 402 || words.is_out_of_money() {
+        return Failure::new(
+            FailureCode::ProviderError,
+            format!("the account at {host} has no money left; top it up, or configure another model{said}"),
+        );
+    }
+    match status {
+        401 | 403 => Failure::new(
+            FailureCode::ProviderError,
+            format!("{host} refused the key ({status}); check api_key_env or api_key_file of this model{said}"),
+        ),
+        404 => Failure::new(
+            FailureCode::ProviderError,
+            format!("{host} has no such model or address (404); check model and base_url{said}"),
+        ),
+        429 => Failure::retryable(FailureCode::RateLimited, format!("{host} takes no more requests for now{said}")),
+        _ if words.kinds.contains("context_length") => {
+            Failure::new(FailureCode::LimitExceeded, format!("the request is too long for the model{said}"))
+        }
+        413 => Failure::new(FailureCode::LimitExceeded, format!("the request is too large for {host}{said}")),
+        400 | 422 => Failure::new(FailureCode::Invalid, format!("{host} refused the request{said}")),
+        408 => Failure::retryable(FailureCode::Timeout, format!("{host} took too long{said}")),
+        500.. => Failure::retryable(FailureCode::Unavailable, format!("{host} failed ({status}){said}")),
+        0 => Failure::new(FailureCode::ProviderError, format!("{host} broke off its reply{said}")),
+        _ => Failure::new(FailureCode::ProviderError, format!("{host} answered {status}{said}")),
+    }
+}
+
+fn retry_after(header: impl Fn(&str) -> Option<String>) -> Option<Duration> {
+    let number = |name: &str| header(name)?.trim().parse::<f64>().ok();
+    let seconds = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number("retry-after"))?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+fn short(text: &str) -> String {
+    let text = text.trim();
+    text.get(..text.floor_char_boundary(WORDS_BYTES_MAX)).unwrap_or_default().to_owned()
+}
