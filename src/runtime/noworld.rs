@@ -1,0 +1,60 @@
+//! The outside of a script that is only parsed: there is none.
+
+use futures_util::future::BoxFuture;
+
+use super::ports::{Intended, PendingCall, Performed, Port, PortError, Resumed};
+use crate::domain::call::{Call, CallResult, EffectClass};
+use crate::domain::failure::{Failure, FailureCode};
+use crate::domain::journal::NewEntry;
+use crate::domain::policy::Decision;
+use crate::domain::time::Timestamp;
+
+pub(super) struct NoWorld;
+
+const REFUSED: &str = "nothing is called while a script is checked";
+
+fn refused() -> PortError {
+    PortError::Unavailable(REFUSED.to_owned())
+}
+
+impl Port for NoWorld {
+    fn now(&self) -> Timestamp {
+        Timestamp::default()
+    }
+
+    fn decide(&self, _: &Call) -> Decision {
+        Decision::Deny("check", REFUSED.to_owned())
+    }
+
+    fn class(&self, call: &Call) -> EffectClass {
+        call.class()
+    }
+
+    fn enqueue(&self, _: Vec<NewEntry>) -> BoxFuture<'_, Result<(), PortError>> {
+        Box::pin(std::future::ready(Err(refused())))
+    }
+
+    fn begin(
+        &self,
+        _: Vec<NewEntry>,
+        _: Vec<PendingCall>,
+        _: Vec<(PendingCall, EffectClass, Resumed)>,
+    ) -> BoxFuture<'_, Result<(Vec<CallResult>, Vec<Intended>), PortError>> {
+        Box::pin(std::future::ready(Err(refused())))
+    }
+
+    fn perform<'a>(&'a self, _: &'a Intended) -> BoxFuture<'a, Performed> {
+        Box::pin(std::future::ready(Performed::free(CallResult::Failed(Failure::new(
+            FailureCode::Denied,
+            REFUSED,
+        )))))
+    }
+
+    fn finish(&self, _: Intended, performed: Performed, _: Timestamp) -> BoxFuture<'_, Result<CallResult, PortError>> {
+        Box::pin(std::future::ready(Ok(performed.result)))
+    }
+
+    fn artifact_bytes(&self, _: &str) -> BoxFuture<'_, Result<Vec<u8>, PortError>> {
+        Box::pin(std::future::ready(Err(refused())))
+    }
+}

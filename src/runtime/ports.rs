@@ -1,0 +1,152 @@
+//! What the sandbox needs from outside, implemented by `services::executor`.
+
+use std::sync::{Arc, OnceLock};
+
+use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::call::{Call, CallResult, EffectClass};
+use crate::domain::failure::EndReason;
+use crate::domain::journal::NewEntry;
+use crate::domain::policy::Decision;
+use crate::domain::time::Timestamp;
+
+/// Why the outside could not do its part. The run is left as it is, to go on from its journal.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PortError {
+    /// Another start of the run holds it now.
+    #[error("another start of this run has taken over")]
+    Fenced,
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// A call that is about to be made, with the entry that will record it.
+#[derive(Debug)]
+pub struct PendingCall {
+    pub call: Call,
+    /// The body of an artifact that is put; calls carry only its digest.
+    pub body: Option<Vec<u8>>,
+    /// `phase`, `meta`, `request` and `response` are the port's to fill.
+    pub entry: NewEntry,
+}
+
+/// What a recorded but unfinished call means on recovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resumed {
+    /// The first time this call is made.
+    No,
+    /// Its intent is in the journal, its result is not: the station stopped in between.
+    OpenIntent,
+}
+
+/// A call whose intent is durable.
+#[derive(Debug)]
+pub struct Intended {
+    pub pending: PendingCall,
+    /// Names this try's reservation in the ledger.
+    pub tries: u32,
+    /// The effect may have happened before a crash and must not be repeated: it fails instead.
+    pub withheld: bool,
+}
+
+/// One run's side of the world.
+pub trait Port: Send + Sync + 'static {
+    fn now(&self) -> Timestamp;
+
+    fn decide(&self, call: &Call) -> Decision;
+
+    fn class(&self, call: &Call) -> EffectClass;
+
+    /// Puts entries in line to be written, in order, before anything asked for later. Does not wait until they are durable.
+    fn enqueue(&self, entries: Vec<NewEntry>) -> BoxFuture<'_, Result<(), PortError>>;
+
+    /// In one durable transaction: writes `before`, does the local calls with their entries, and writes the intents of the others.
+    /// Returns the results of the local calls in order, and the intents.
+    #[expect(clippy::type_complexity, reason = "one result, said once")]
+    fn begin(
+        &self,
+        before: Vec<NewEntry>,
+        local: Vec<PendingCall>,
+        outside: Vec<(PendingCall, EffectClass, Resumed)>,
+    ) -> BoxFuture<'_, Result<(Vec<CallResult>, Vec<Intended>), PortError>>;
+
+    /// Does the effect of an intended call. Never fails to answer: what goes wrong is the call's failure. Dropping the future gives the
+    /// effect up; then [`Port::finish`] is called with the failure that the guest gets.
+    fn perform<'a>(&'a self, intended: &'a Intended) -> BoxFuture<'a, Performed>;
+
+    /// Writes the result of an intended call and settles what it cost. Returns when it is durable.
+    fn finish(&self, intended: Intended, performed: Performed, at: Timestamp) -> BoxFuture<'_, Result<CallResult, PortError>>;
+
+    /// The bytes of an artifact.
+    fn artifact_bytes(&self, digest: &str) -> BoxFuture<'_, Result<Vec<u8>, PortError>>;
+}
+
+/// The outcome of an effect, with what it used as far as is known.
+#[derive(Debug)]
+pub struct Performed {
+    pub result: CallResult,
+    pub usage: Option<crate::domain::money::Usage>,
+    /// Whether `usage` is a guess because the answer broke off.
+    pub estimated: bool,
+    /// From the start of a streamed reply to its first text.
+    pub first_token_ms: Option<u64>,
+}
+
+impl Performed {
+    /// A result that cost nothing.
+    pub const fn free(result: CallResult) -> Self {
+        Self {
+            result,
+            usage: None,
+            estimated: false,
+            first_token_ms: None,
+        }
+    }
+}
+
+/// Stops a run from outside: the first reason given holds.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    token: CancellationToken,
+    why: Arc<OnceLock<StopReason>>,
+}
+
+/// Why a run is stopped from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// The run ends so.
+    End(EndReason),
+    /// The station stops: the run is left to go on from its journal.
+    Shutdown,
+}
+
+impl Stop {
+    pub fn stop(&self, reason: StopReason) {
+        // The first reason holds; a later one changes nothing.
+        _ = self.why.set(reason);
+        self.token.cancel();
+    }
+
+    pub fn reason(&self) -> Option<StopReason> {
+        if self.token.is_cancelled() { self.why.get().copied() } else { None }
+    }
+
+    pub async fn stopped(&self) {
+        self.token.cancelled().await;
+    }
+}
+
+/// A recorded guest entry, as replay reads it.
+#[derive(Clone, Debug)]
+pub struct RecordedEntry {
+    pub at: Timestamp,
+    pub call: u32,
+    pub sub: Option<u32>,
+    pub phase: crate::domain::journal::Phase,
+    pub kind: String,
+    pub fingerprint: [u8; 16],
+    pub fuel: u64,
+    /// The result, JSON of [`CallResult`].
+    pub response: Option<String>,
+}
