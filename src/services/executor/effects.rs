@@ -1,0 +1,159 @@
+//! The effects of calls: in our own database within a transaction, and outside it.
+
+use std::time::{Duration, Instant};
+
+use super::super::app::App;
+use super::port::Caller;
+use crate::domain::call::{ArtifactInfo, Body, Call, CallResult, HttpHeader, HttpRequest, HttpResponse, Reply};
+use crate::domain::chat::{ChatRequest, Show};
+use crate::domain::failure::{Failure, FailureCode};
+use crate::domain::grant;
+use crate::domain::limits::{ARTIFACTS_PER_RUN_MAX, HTTP_BODY_BYTES_MAX};
+use crate::domain::manifest::Capabilities;
+use crate::domain::time::Timestamp;
+use crate::llm;
+use crate::net;
+use crate::runtime::ports::{PendingCall, Performed};
+use crate::store::{self, Tx, artifacts, blobs, memory};
+
+/// Time that a request may take where the agent names none.
+const HTTP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Does a call whose effect is in our own database. What the agent did wrong is its failure; what the database did is an error.
+pub(super) fn local(tx: &Tx<'_>, caller: &Caller, pending: &PendingCall, now: Timestamp) -> Result<CallResult, store::Error> {
+    let scope = memory::Scope {
+        org: caller.org,
+        agent: caller.agent,
+        environment: &caller.environment,
+    };
+    let reply = match &pending.call {
+        Call::MemoryGet { key } => memory::get(tx, scope, key).map(Reply::MemoryEntry),
+        Call::MemoryPut { key, value, if_version } => memory::put(tx, scope, key, value, *if_version, now).map(Reply::MemoryVersion),
+        Call::MemoryDelete { key, if_version } => memory::delete(tx, scope, key, *if_version).map(Reply::MemoryDeleted),
+        Call::MemoryList { prefix, after, limit } => memory::list(tx, scope, prefix, after.as_deref(), *limit).map(Reply::MemoryPage),
+        Call::MemorySearch { query, prefix, limit } => memory::search(tx, scope, query, prefix, *limit).map(Reply::MemoryPage),
+        Call::ArtifactsPut(info) => check_artifact(tx, caller, info).map(|()| Reply::Artifact(info.clone())),
+        Call::ArtifactsGet { name } => artifacts::find(tx, caller.org, caller.run, name).map(Reply::ArtifactFound),
+        Call::ArtifactsList {} => artifacts::list(tx, caller.org, caller.run).map(Reply::Artifacts),
+        Call::ModelsChat(_) | Call::HttpSend(_) => {
+            return Err(store::Error::Internal(format!("{} is not local", pending.call.function()).into()));
+        }
+    };
+    match reply {
+        Ok(reply) => Ok(CallResult::Ok(reply)),
+        Err(store::Error::Conflict(text)) => Ok(CallResult::Failed(Failure::new(FailureCode::Conflict, text))),
+        Err(store::Error::Limit(text)) => Ok(CallResult::Failed(Failure::new(FailureCode::LimitExceeded, text))),
+        Err(error) => Err(error),
+    }
+}
+
+fn check_artifact(tx: &Tx<'_>, caller: &Caller, info: &ArtifactInfo) -> Result<(), store::Error> {
+    let existing = artifacts::list(tx, caller.org, caller.run)?;
+    if existing.len() >= ARTIFACTS_PER_RUN_MAX as usize && !existing.iter().any(|known| known.name == info.name) {
+        return Err(store::Error::Limit(format!("a run may have {ARTIFACTS_PER_RUN_MAX} artifacts")));
+    }
+    Ok(())
+}
+
+/// Stores what [`local`] has accepted, once the entry's number is known.
+pub(super) fn put_artifact(
+    tx: &Tx<'_>,
+    caller: &Caller,
+    info: &ArtifactInfo,
+    body: &[u8],
+    seq: u64,
+    now: Timestamp,
+) -> Result<(), store::Error> {
+    let digest = blobs::put(tx, caller.org, body, now)?;
+    artifacts::put(tx, caller.org, caller.run, info, digest, seq, now)
+}
+
+/// Sends a request to a granted host.
+pub(super) async fn http(app: &App, granted: &Capabilities, request: &HttpRequest, key: Option<(String, String)>) -> Performed {
+    Performed::free(match send(app, granted, request, key).await {
+        Ok(response) => CallResult::Ok(Reply::Http(response)),
+        Err(failure) => CallResult::Failed(failure),
+    })
+}
+
+async fn send(app: &App, granted: &Capabilities, request: &HttpRequest, key: Option<(String, String)>) -> Result<HttpResponse, Failure> {
+    let body = match &request.body {
+        None => None,
+        Some(body) => Some(
+            body.to_bytes()
+                .ok_or_else(|| Failure::new(FailureCode::Invalid, "the body is damaged"))?,
+        ),
+    };
+    let mut headers: Vec<(String, String)> = request
+        .headers
+        .iter()
+        .map(|header| (header.name.clone(), header.value.clone()))
+        .collect();
+    if let Some((name, value)) = key {
+        // The station's key is the one that a repeated write carries again.
+        headers.retain(|(known, _)| !known.eq_ignore_ascii_case(&name));
+        headers.push((name, value));
+    }
+    // A redirect may change the method to GET; each hop is asked for as it would be sent.
+    let allow = |method: &str, url: &url::Url| {
+        let mut grants = granted.http.iter().filter(|granted| grant::allows(&granted.host, url));
+        grants.any(|grant| grant.methods.iter().any(|granted| granted == method))
+    };
+    let timeout = request.timeout_ms.map_or(HTTP_TIMEOUT, |ms| Duration::from_millis(u64::from(ms)));
+    let wanted = net::Request {
+        method: &request.method,
+        url: &request.url,
+        headers: &headers,
+        body,
+        timeout,
+        body_bytes_max: HTTP_BODY_BYTES_MAX,
+        allow: &allow,
+    };
+    let response = app.client.send(wanted).await.map_err(Failure::from)?;
+    Ok(HttpResponse {
+        status: response.status,
+        headers: response
+            .headers
+            .into_iter()
+            .map(|(name, value)| HttpHeader { name, value })
+            .collect(),
+        body: Body::from_bytes(response.body),
+        url: response.final_url,
+    })
+}
+
+/// Asks a model. `show` gets each piece of text, where the agent wants it shown.
+pub(super) async fn chat(app: &App, request: &ChatRequest, show: &(dyn Fn(&str) + Send + Sync)) -> Performed {
+    let Some(model) = app.models.get(&request.model) else {
+        let text = format!(
+            "this station has no model “{}”; the operator adds it under [models.{}]",
+            request.model, request.model
+        );
+        return Performed::free(CallResult::Failed(Failure::new(FailureCode::Unsupported, text)));
+    };
+    let began = Instant::now();
+    let mut first = None;
+    let shown = request.show != Show::None;
+    let mut deltas = |text: &str| {
+        first.get_or_insert_with(|| began.elapsed());
+        if shown {
+            show(text);
+        }
+    };
+    let answer = model.chat(request, &mut deltas).await;
+    let first_token_ms = first.map(|after: Duration| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+    match answer {
+        Ok(llm::Answer { reply, estimated }) => Performed {
+            usage: Some(reply.usage),
+            result: CallResult::Ok(Reply::Chat(reply)),
+            estimated,
+            first_token_ms,
+        },
+        Err(llm::Failed { failure, usage, estimated }) => Performed {
+            result: CallResult::Failed(failure),
+            usage: Some(usage),
+            estimated,
+            first_token_ms,
+        },
+    }
+}

@@ -1,0 +1,85 @@
+//! What an entry's `meta` says of a call and its result, so that a list reads well without opening payloads.
+
+use serde_json::{Value, json};
+
+use crate::domain::call::{ArtifactInfo, Call, CallResult, MemoryEntry, Reply};
+use crate::domain::money::Usage;
+use crate::domain::policy::{POLICY_VERSION, Rule};
+
+/// Of an address, what stands in the summary.
+const URL_BYTES_MAX: usize = 300;
+
+fn cut(text: &str, limit: usize) -> &str {
+    text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
+}
+
+/// Of an intent.
+pub(super) fn of_intent(call: &Call, rule: Rule) -> Value {
+    let mut meta = match call {
+        Call::ModelsChat(request) => json!({ "model": request.model, "messages": request.messages.len(), "tools": request.tools.len() }),
+        Call::HttpSend(request) => json!({ "method": request.method, "url": cut(&request.url, URL_BYTES_MAX) }),
+        _ => json!({}),
+    };
+    if let Some(object) = meta.as_object_mut() {
+        object.insert("policy".to_owned(), json!(format!("{POLICY_VERSION}:{rule}")));
+    }
+    meta
+}
+
+/// What a model call used and cost, for the summary of its end.
+pub(super) struct Spent {
+    pub usage: Usage,
+    pub cost_micros: u64,
+    pub estimated: bool,
+    pub first_token_ms: Option<u64>,
+}
+
+/// Of a result.
+pub(super) fn of_result(call: &Call, result: &CallResult, spent: Option<&Spent>) -> Value {
+    let mut meta = match (call, result) {
+        (Call::MemoryGet { key }, CallResult::Ok(Reply::MemoryEntry(found))) => {
+            json!({ "key": key, "found": found.is_some(), "bytes": found.as_ref().map_or(0, |entry: &MemoryEntry| entry.value.len()) })
+        }
+        (Call::MemoryPut { key, value, .. }, CallResult::Ok(Reply::MemoryVersion(version))) => {
+            json!({ "key": key, "bytes": value.len(), "version": version })
+        }
+        (Call::MemoryDelete { key, .. }, CallResult::Ok(Reply::MemoryDeleted(found))) => json!({ "key": key, "found": found }),
+        (Call::MemoryList { prefix, .. }, CallResult::Ok(Reply::MemoryPage(page))) => json!({ "key": prefix, "count": page.entries.len() }),
+        (Call::MemorySearch { query, .. }, CallResult::Ok(Reply::MemoryPage(page))) => json!({ "key": query, "count": page.entries.len() }),
+        (Call::ArtifactsPut(info), _) => of_artifact(info),
+        (Call::ArtifactsGet { name }, CallResult::Ok(Reply::ArtifactFound(found))) => {
+            found.as_ref().map_or_else(|| json!({ "name": name, "found": false }), of_artifact)
+        }
+        (Call::ArtifactsList {}, CallResult::Ok(Reply::Artifacts(infos))) => json!({ "count": infos.len() }),
+        (Call::HttpSend(_), CallResult::Ok(Reply::Http(response))) => {
+            json!({ "status": response.status, "bytes": response.body.to_bytes().map_or(0, |bytes| bytes.len()) })
+        }
+        (Call::ModelsChat(_), CallResult::Ok(Reply::Chat(reply))) => {
+            json!({ "model": reply.model, "finish": reply.finish, "tool_calls": reply.tool_calls.len() })
+        }
+        (Call::MemoryGet { key } | Call::MemoryPut { key, .. } | Call::MemoryDelete { key, .. }, CallResult::Failed(_)) => {
+            json!({ "key": key })
+        }
+        _ => json!({}),
+    };
+    if let Some(object) = meta.as_object_mut() {
+        if let CallResult::Failed(failure) = result {
+            object.insert("code".to_owned(), json!(failure.code));
+            object.insert("message".to_owned(), json!(cut(&failure.message, URL_BYTES_MAX)));
+        }
+        if let Some(spent) = spent {
+            object.insert("input_tokens".to_owned(), json!(spent.usage.input_tokens));
+            object.insert("cache_read_tokens".to_owned(), json!(spent.usage.cache_read_tokens));
+            object.insert("cache_write_tokens".to_owned(), json!(spent.usage.cache_write_tokens));
+            object.insert("output_tokens".to_owned(), json!(spent.usage.output_tokens));
+            object.insert("cost_micros".to_owned(), json!(spent.cost_micros));
+            object.insert("estimated".to_owned(), json!(spent.estimated));
+            object.insert("first_token_ms".to_owned(), json!(spent.first_token_ms));
+        }
+    }
+    meta
+}
+
+fn of_artifact(info: &ArtifactInfo) -> Value {
+    json!({ "name": info.name, "content_type": info.content_type, "bytes": info.bytes, "digest": info.digest, "found": true })
+}

@@ -1,0 +1,31 @@
+//! Throws away what has had its time: ended sessions, answered requests' keys.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::App;
+use crate::store::{idempotency, sessions};
+
+const EVERY: Duration = Duration::from_hours(1);
+/// How long the answer to a request with an Idempotency-Key is kept.
+pub const IDEMPOTENCY_KEPT: Duration = Duration::from_hours(24);
+
+/// The task's loop.
+pub async fn run(app: App, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(EVERY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let now = app.clock.now();
+        let pruned = app.store.write(move |tx| {
+            sessions::prune(tx, now)?;
+            idempotency::prune(tx, now.minus(IDEMPOTENCY_KEPT))
+        });
+        if let Err(error) = pruned.await {
+            tracing::warn!(%error, "old sessions and keys are still there; the next try is in an hour");
+        }
+    }
+}

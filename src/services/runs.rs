@@ -1,0 +1,318 @@
+//! Starting, watching and stopping runs.
+
+use std::time::Duration;
+
+use super::access::require;
+use super::agents::{self, AgentRef};
+use super::dispatcher;
+use super::feed::Subscription;
+use super::{App, Error, FieldError};
+use crate::domain::call::ArtifactInfo;
+use crate::domain::hex;
+use crate::domain::id::{AgentId, RunId, VersionId};
+use crate::domain::journal::EntryView;
+use crate::domain::limits::{INPUT_BYTES_MAX, PAGE_MAX, QUEUED_RUNS_MAX};
+use crate::domain::permission::{Actor, Permission};
+use crate::domain::run::{Environment, RunState, Trigger};
+use crate::store::runs::{Filter, NewRun, Run};
+use crate::store::{Scope, artifacts, audit, journal, payloads, runs};
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct StartRun {
+    pub agent: AgentRef,
+    /// The newest where none is named.
+    pub version: Option<semver::Version>,
+    /// JSON.
+    pub input: String,
+    pub trigger: Trigger,
+}
+
+const WHAT: &str = "the run";
+/// Where counting runs for a page ends.
+const COUNT_MAX: u32 = 100_000;
+
+const fn scope(actor: &Actor) -> Scope {
+    Scope {
+        org: actor.org,
+        workspace: actor.workspace,
+    }
+}
+
+/// The version that a start names, by agent and number.
+async fn resolve(app: &App, actor: &Actor, start: &StartRun) -> Result<VersionId, Error> {
+    let agent = agents::look_up(app, actor, &start.agent).await?;
+    match &start.version {
+        None => Ok(agent.latest_version_id),
+        Some(wanted) if *wanted == agent.latest_version => Ok(agent.latest_version_id),
+        Some(wanted) => Ok(agents::look_up_version(app, actor, agent.id, wanted).await?.id),
+    }
+}
+
+/// Queues a run. When this returns, the run is durable.
+///
+/// # Errors
+/// `NotFound` for the agent or version, `Invalid` with the fields that do not fit, `Busy` where the queue is full.
+pub async fn start(app: &App, actor: &Actor, start: StartRun) -> Result<RunId, Error> {
+    let id = RunId::new(app.clock.now());
+    enqueue(app, actor, start, id).await?;
+    Ok(id)
+}
+
+/// Queues a run and waits for its end, at most `within`. Who may start a run may see how it ended.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_and_wait(app: &App, actor: &Actor, start: StartRun, within: Duration) -> Result<Whole, Error> {
+    let id = RunId::new(app.clock.now());
+    // Before the run exists, so that its end is not missed however soon it comes.
+    let mut subscription = app.feed.subscribe(id);
+    enqueue(app, actor, start, id).await?;
+    if !within.is_zero() {
+        until_ended(app, &mut subscription, within).await;
+    }
+    read_whole(app, actor, id).await
+}
+
+async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId) -> Result<(), Error> {
+    require(actor, Permission::RunsStart, actor.org, "the agent")?;
+    if start.input.len() > INPUT_BYTES_MAX {
+        return Err(Error::TooLarge(format!(
+            "the input is {} bytes, the limit is {INPUT_BYTES_MAX}",
+            start.input.len()
+        )));
+    }
+    let input: serde_json::Value = serde_json::from_str(&start.input).map_err(|error| {
+        Error::Invalid(vec![FieldError {
+            pointer: String::new(),
+            message: format!("the input is no JSON: {error}"),
+        }])
+    })?;
+    let version_id = resolve(app, actor, &start).await?;
+    let version = agents::load_version(app, actor.org, version_id).await?;
+    version.check_input(&input)?;
+    let now = app.clock.now();
+    let new = NewRun {
+        id,
+        environment: Environment::default(),
+        agent_id: version.version.agent_id,
+        version_id,
+        agent_name: version.version.manifest.name.clone(),
+        agent_version: version.version.version.to_string(),
+        trigger: start.trigger,
+        started_by: actor.principal,
+        started_by_name: actor.name.clone(),
+        input: start.input,
+    };
+    let scope = scope(actor);
+    // A task of its own: what was claimed is started even where the caller has gone away meanwhile.
+    let app = app.clone();
+    let queued = tokio::spawn(async move {
+        // Where a slot is free, the run is claimed in the transaction that queues it: one wait for the disk less.
+        let slot = dispatcher::reserve(&app);
+        let (slot, claimed) = app
+            .store
+            .write(move |tx| {
+                if runs::queued(tx, scope, QUEUED_RUNS_MAX)? >= QUEUED_RUNS_MAX {
+                    return Err(crate::store::Error::Busy);
+                }
+                runs::insert(tx, scope, &new, now)?;
+                let claimed = slot.as_ref().map(|slot| slot.claim(tx)).transpose()?;
+                Ok((slot, claimed.unwrap_or_default()))
+            })
+            .await?;
+        // The head of the queue is this run, unless others wait.
+        if claimed.first().is_none_or(|work| work.run.id != id) {
+            app.dispatcher.queued();
+        }
+        if let Some(slot) = slot {
+            slot.fill(claimed);
+        }
+        Ok(())
+    });
+    queued.await.map_err(|error| Error::Internal(error.to_string()))?
+}
+
+/// Waits until a run has ended, the time is up, or the station stops.
+async fn until_ended(app: &App, subscription: &mut Subscription, within: Duration) {
+    let ended = async { while !subscription.changed().await.state.is_some_and(RunState::is_terminal) {} };
+    tokio::select! {
+        () = ended => {}
+        () = tokio::time::sleep(within) => {}
+        () = app.shutdown().cancelled() => {}
+    }
+}
+
+/// Waits until the run has ended, at most `within`, and returns it as it is then.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn wait(app: &App, actor: &Actor, id: RunId, within: Duration) -> Result<Run, Error> {
+    let mut subscription = app.feed.subscribe(id);
+    let run = get(app, actor, id).await?;
+    if run.state.is_terminal() {
+        return Ok(run);
+    }
+    until_ended(app, &mut subscription, within).await;
+    get(app, actor, id).await
+}
+
+/// # Errors
+/// `NotFound`.
+pub async fn get(app: &App, actor: &Actor, id: RunId) -> Result<Run, Error> {
+    require(actor, Permission::RunsRead, actor.org, WHAT)?;
+    let org = actor.org;
+    Ok(app.store.read(move |reader| runs::get(reader, org, id)).await?)
+}
+
+/// A run with its input and, where it has one, its output; JSON both.
+pub struct Whole {
+    pub run: Run,
+    pub input: String,
+    pub output: Option<String>,
+}
+
+/// # Errors
+/// `NotFound`.
+pub async fn whole(app: &App, actor: &Actor, id: RunId) -> Result<Whole, Error> {
+    require(actor, Permission::RunsRead, actor.org, WHAT)?;
+    read_whole(app, actor, id).await
+}
+
+async fn read_whole(app: &App, actor: &Actor, id: RunId) -> Result<Whole, Error> {
+    let org = actor.org;
+    let read = app.store.read(move |reader| {
+        let run = runs::get(reader, org, id)?;
+        let input = payloads::text(reader, org, &run.input_hash)?;
+        let output = run.output_hash.map(|hash| payloads::text(reader, org, &hash)).transpose()?;
+        Ok(Whole { run, input, output })
+    });
+    Ok(read.await?)
+}
+
+/// The run's input and, where it has one, its output; JSON both.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn texts(app: &App, actor: &Actor, id: RunId) -> Result<(String, Option<String>), Error> {
+    let whole = whole(app, actor, id).await?;
+    Ok((whole.input, whole.output))
+}
+
+/// Runs from the newest on, before the run `before`.
+///
+/// # Errors
+/// The actor may not read runs.
+pub async fn list(app: &App, actor: &Actor, filter: Filter, before: Option<RunId>, limit: u32) -> Result<Vec<Run>, Error> {
+    require(actor, Permission::RunsRead, actor.org, WHAT)?;
+    let scope = scope(actor);
+    Ok(app
+        .store
+        .read(move |reader| runs::list(reader, scope, &filter, before, limit.clamp(1, PAGE_MAX)))
+        .await?)
+}
+
+/// How many runs an agent has had, counted no further than [`COUNT_MAX`].
+///
+/// # Errors
+/// The actor may not read runs.
+pub async fn count(app: &App, actor: &Actor, agent: AgentId) -> Result<u64, Error> {
+    require(actor, Permission::RunsRead, actor.org, WHAT)?;
+    let org = actor.org;
+    Ok(app
+        .store
+        .read(move |reader| runs::count_of_agent(reader, org, agent, COUNT_MAX))
+        .await?)
+}
+
+/// Stops a run: at once where it is queued or waiting, at its next host call or fuel yield where it runs.
+///
+/// # Errors
+/// `NotFound`; `Conflict` where it has ended.
+pub async fn cancel(app: &App, actor: &Actor, id: RunId, request_id: Option<String>) -> Result<Run, Error> {
+    require(actor, Permission::RunsCancel, actor.org, WHAT)?;
+    let (org, principal, credential, now) = (actor.org, actor.principal, actor.credential, app.clock.now());
+    let cancelled = app
+        .store
+        .write(move |tx| {
+            let cancelled = runs::request_cancel(tx, org, id, principal, now)?;
+            let record = audit::Record::new(&org.to_string(), "run.cancel", &id.to_string())
+                .by(principal, credential)
+                .request(request_id);
+            audit::record(tx, record, now)?;
+            Ok(cancelled)
+        })
+        .await?;
+    app.feed.announce(id, cancelled.last_seq, Some(cancelled.state));
+    if cancelled.state == RunState::Running {
+        app.dispatcher.cancel(id);
+    }
+    let run = get(app, actor, id).await?;
+    if run.state.is_terminal() {
+        app.dispatcher.forget(id);
+    }
+    Ok(run)
+}
+
+/// Entries after `after`, in order.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn events(app: &App, actor: &Actor, id: RunId, after: u64, limit: u32) -> Result<Vec<EntryView>, Error> {
+    require(actor, Permission::RunsRead, actor.org, WHAT)?;
+    let org = actor.org;
+    let page = app
+        .store
+        .read(move |reader| journal::page(reader, org, id, after, limit.clamp(1, PAGE_MAX)))
+        .await?;
+    Ok(page.iter().map(EntryView::from).collect())
+}
+
+/// One entry with its whole request and response.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn event(app: &App, actor: &Actor, id: RunId, seq: u64) -> Result<EntryView, Error> {
+    require(actor, Permission::RunsRead, actor.org, WHAT)?;
+    let org = actor.org;
+    let read = app.store.read(move |reader| {
+        let entry = journal::get(reader, org, id, seq)?;
+        let request = journal::payload_text(reader, org, &entry.request)?;
+        let response = journal::payload_text(reader, org, &entry.response)?;
+        Ok((entry, request, response))
+    });
+    let (entry, request, response) = read.await?;
+    let raw = |text: Option<String>| text.and_then(|text| serde_json::value::RawValue::from_string(text).ok());
+    Ok(EntryView {
+        request: raw(request),
+        response: raw(response),
+        ..EntryView::from(&entry)
+    })
+}
+
+/// # Errors
+/// `NotFound`.
+pub async fn artifacts(app: &App, actor: &Actor, id: RunId) -> Result<Vec<ArtifactInfo>, Error> {
+    get(app, actor, id).await?;
+    let org = actor.org;
+    Ok(app.store.read(move |reader| artifacts::list(reader, org, id)).await?)
+}
+
+/// # Errors
+/// `NotFound`.
+pub async fn artifact(app: &App, actor: &Actor, id: RunId, name: String) -> Result<(ArtifactInfo, Vec<u8>), Error> {
+    get(app, actor, id).await?;
+    let org = actor.org;
+    let info = app
+        .store
+        .read(move |reader| artifacts::find(reader, org, id, &name))
+        .await?
+        .ok_or(Error::NotFound("the artifact"))?;
+    let digest = info
+        .digest
+        .strip_prefix("sha256:")
+        .and_then(hex::decode)
+        .ok_or(Error::NotFound("the artifact"))?;
+    let body = app.blob(actor.org, digest).await?;
+    Ok((info, body))
+}

@@ -1,0 +1,221 @@
+//! People: making them, looking at oneself, changing one's password.
+
+use super::access::require;
+use super::audit;
+use super::{App, Error, FieldError};
+use crate::domain::id::{OrgId, PrincipalId, SessionId};
+use crate::domain::permission::{Actor, Permission, Role};
+use crate::store::{self, users};
+
+const EMAIL_BYTES_MAX: usize = 254;
+const NAME_BYTES_MAX: usize = 128;
+
+/// Somebody to be made.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    pub email: String,
+    pub name: String,
+    pub password: String,
+}
+
+/// A checked user, whose password is hashed.
+pub(super) struct Checked {
+    email: String,
+    name: String,
+    password_hash: String,
+}
+
+impl Checked {
+    pub fn row(&self) -> users::NewUser<'_> {
+        users::NewUser {
+            email: &self.email,
+            name: &self.name,
+            password_hash: &self.password_hash,
+        }
+    }
+}
+
+/// Checks a new user's fields, all of them, and hashes the password.
+///
+/// # Errors
+/// `Invalid` with every field that does not fit.
+pub(super) async fn checked(app: &App, user: NewUser) -> Result<Checked, Error> {
+    let email = normalize_email(&user.email);
+    let name = user.name.trim().to_owned();
+    let mut wrong = Vec::new();
+    let mut field = |pointer: &str, message: &str| {
+        wrong.push(FieldError {
+            pointer: pointer.to_owned(),
+            message: message.to_owned(),
+        });
+    };
+    if !is_email(&email) {
+        field("/email", "This is no e-mail address.");
+    }
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        field("/name", "Give a name of at most 128 bytes.");
+    }
+    if let Err(error) = crate::crypto::password::check(&user.password) {
+        field("/password", &error.to_string());
+    }
+    if !wrong.is_empty() {
+        return Err(Error::Invalid(wrong));
+    }
+    let password_hash = app.auth.hash_password(user.password).await?;
+    Ok(Checked {
+        email,
+        name,
+        password_hash,
+    })
+}
+
+/// Lower case and trimmed, as addresses are stored and looked up.
+pub(super) fn normalize_email(email: &str) -> String {
+    email.trim().to_lowercase()
+}
+
+fn is_email(email: &str) -> bool {
+    let Some((local, domain)) = email.rsplit_once('@') else {
+        return false;
+    };
+    email.len() <= EMAIL_BYTES_MAX
+        && !local.is_empty()
+        && !domain.is_empty()
+        && !domain.starts_with('.')
+        && !domain.ends_with('.')
+        && !email.chars().any(|c| c.is_whitespace() || c.is_control())
+}
+
+/// Makes a user with a role in the actor's organization.
+///
+/// # Errors
+/// `Forbidden`; `Invalid` with the fields that do not fit; `AlreadyExists`.
+pub async fn create(app: &App, actor: &Actor, user: NewUser, role: Role, request_id: Option<String>) -> Result<PrincipalId, Error> {
+    require(actor, Permission::UsersManage, actor.org, "the organization")?;
+    if !actor.role.is_at_least(role) {
+        return Err(Error::field("/role", "You cannot give a role above your own."));
+    }
+    let user = checked(app, user).await?;
+    let (org, now) = (actor.org, app.clock.now());
+    let principal = PrincipalId::new(now);
+    let record = audit::of(actor, "user.create", &principal.to_string(), request_id);
+    let made = app.store.write(move |tx| {
+        users::insert(tx, principal, &user.row(), now)?;
+        users::add_member(tx, org, principal, role, now)?;
+        store::audit::record(tx, record, now)
+    });
+    match made.await {
+        Ok(()) => {}
+        Err(store::Error::Exists(_)) => {
+            return Err(Error::AlreadyExists(
+                "somebody with this e-mail address is there already".to_owned(),
+            ));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    app.auth.forget();
+    Ok(principal)
+}
+
+/// The user with an e-mail address as an actor on the station's own shell, in the organization `slug` or their first.
+///
+/// # Errors
+/// `NotFound` where nobody has the address, or is no member there.
+pub async fn local_actor(app: &App, email: &str, org_slug: Option<String>) -> Result<Actor, Error> {
+    let email = normalize_email(email);
+    let found = app.store.read(move |reader| {
+        let Some(user) = users::find_by_email(reader, &email)? else {
+            return Ok(None);
+        };
+        super::auth::local_actor(reader, user.principal, org_slug.as_deref())
+    });
+    found.await?.ok_or(Error::NotFound("the user"))
+}
+
+/// An owner of an organization as an actor on the station's own shell: whoever can read the data directory acts as one.
+///
+/// # Errors
+/// `NotFound` where the organization is not there.
+pub async fn local_owner(app: &App, org_slug: String) -> Result<Actor, Error> {
+    let found = app.store.read(move |reader| {
+        let Some(owner) = users::first_owner(reader, &org_slug)? else {
+            return Ok(None);
+        };
+        super::auth::local_actor(reader, owner, Some(&org_slug))
+    });
+    found.await?.ok_or(Error::NotFound("the organization"))
+}
+
+/// What the account page shows of oneself.
+///
+/// # Errors
+/// `NotFound` for actors that are no users.
+pub async fn email(app: &App, actor: &Actor) -> Result<String, Error> {
+    let principal = actor.principal;
+    let user = app.store.read(move |reader| users::find(reader, principal)).await?;
+    user.map(|user| user.email).ok_or(Error::NotFound("the user"))
+}
+
+/// Changes one's own password and ends one's other sessions.
+///
+/// # Errors
+/// `Invalid` where the current password is wrong or the new one refused.
+pub async fn change_password(
+    app: &App,
+    actor: &Actor,
+    session: SessionId,
+    current: String,
+    new: String,
+    request_id: Option<String>,
+) -> Result<(), Error> {
+    let principal = actor.principal;
+    let user = app.store.read(move |reader| users::find(reader, principal)).await?;
+    let user = user.ok_or(Error::NotFound("the user"))?;
+    if !app.auth.is_password(&user.email, current, user.password_hash).await? {
+        return Err(Error::field("/current", "This is not your current password."));
+    }
+    let hash = app.auth.hash_password(new).await?;
+    let now = app.clock.now();
+    let record = audit::of(actor, "user.change-password", &principal.to_string(), request_id);
+    app.store
+        .write(move |tx| {
+            users::set_password(tx, principal, &hash, now)?;
+            store::sessions::delete_others(tx, principal, session)?;
+            store::audit::record(tx, record, now)
+        })
+        .await?;
+    app.auth.forget();
+    Ok(())
+}
+
+/// The names of principals of the actor's organization, for lists.
+///
+/// # Errors
+/// The store does not answer.
+pub async fn names(app: &App, org: OrgId) -> Result<std::collections::BTreeMap<PrincipalId, String>, Error> {
+    Ok(app.store.read(move |reader| users::names(reader, org)).await?.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_needs_both_its_sides_and_no_space() {
+        for good in ["ana@example.com", "a@b", "o'neil+x@sub.example.org"] {
+            assert!(is_email(good), "{good}");
+        }
+        for bad in [
+            "",
+            "ana",
+            "@example.com",
+            "ana@",
+            "a b@example.com",
+            "ana@.com",
+            "ana@example.com\n",
+        ] {
+            assert!(!is_email(bad), "{bad}");
+        }
+        assert_eq!(normalize_email("  Ana@Example.COM "), "ana@example.com");
+    }
+}
