@@ -1,0 +1,132 @@
+//! Request bodies: bounded in bytes and in time, JSON only where JSON is meant.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use actix_web::dev::Payload;
+use actix_web::http::header;
+use actix_web::web::BytesMut;
+use actix_web::{FromRequest, HttpRequest};
+use futures_util::StreamExt as _;
+use serde::de::DeserializeOwned;
+
+use crate::domain::error::ErrorCode;
+use crate::domain::limits::JSON_BODY_BYTES_MAX;
+use crate::web::extract::form::check_header_token;
+use crate::web::problem::{Place, Problem};
+
+/// From the first to the last byte of a body; slower clients are hung up on.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A JSON body, and its bytes as they came.
+#[derive(Debug)]
+pub struct Json<T> {
+    pub value: T,
+    pub raw: Vec<u8>,
+}
+
+impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let is_json = media_type(request).is_some_and(|media| media == "application/json" || media.ends_with("+json"));
+        let token = check_header_token(request);
+        let payload = payload.take();
+        Box::pin(async move {
+            token?;
+            if !is_json {
+                return Err(Problem::new(
+                    ErrorCode::UnsupportedMediaType,
+                    "This address reads JSON. Send “Content-Type: application/json”.",
+                ));
+            }
+            let raw = read(payload, JSON_BODY_BYTES_MAX).await?;
+            let value = parse(&raw)?;
+            Ok(Self { value, raw })
+        })
+    }
+}
+
+/// The media type without its parameters, in lower case.
+pub fn media_type(request: &HttpRequest) -> Option<String> {
+    let value = request.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+/// The whole body, if it is not larger than `bytes_max`.
+pub async fn read(mut payload: Payload, bytes_max: usize) -> Result<Vec<u8>, Problem> {
+    let reading = async {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|_| Problem::new(ErrorCode::BadRequest, "The request’s body broke off."))?;
+            if body.len() + chunk.len() > bytes_max {
+                return Err(too_large(bytes_max));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.to_vec())
+    };
+    tokio::time::timeout(BODY_TIMEOUT, reading)
+        .await
+        .unwrap_or_else(|_| Err(too_slow()))
+}
+
+pub fn too_large(bytes_max: usize) -> Problem {
+    Problem::new(
+        ErrorCode::TooLarge,
+        format!("The request’s body is larger than {bytes_max} bytes, the most that this address takes."),
+    )
+}
+
+pub fn too_slow() -> Problem {
+    Problem::new(
+        ErrorCode::BadRequest,
+        format!("The request’s body did not arrive within {} seconds.", BODY_TIMEOUT.as_secs()),
+    )
+}
+
+fn parse<T: DeserializeOwned>(raw: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(raw).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => {
+            // The text names fields and types of our own, nothing of the parser.
+            let message = error.to_string();
+            let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+            Problem::new(ErrorCode::Invalid, format!("The body does not fit: {message}.")).errors(vec![Place {
+                message,
+                pointer: Some(String::new()),
+                ..Place::default()
+            }])
+        }
+        _ => Problem::new(
+            ErrorCode::BadRequest,
+            format!(
+                "The body is no valid JSON: it breaks at line {}, column {}.",
+                error.line(),
+                error.column()
+            ),
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Two {
+        #[expect(dead_code, reason = "only parsing is tested")]
+        two: u8,
+    }
+
+    #[test]
+    fn broken_json_is_told_from_json_that_does_not_fit() {
+        assert_eq!(parse::<Two>(b"{\"two\":").unwrap_err().code, ErrorCode::BadRequest);
+        let misfit = parse::<Two>(b"{\"three\": 3}").unwrap_err();
+        assert_eq!(misfit.code, ErrorCode::Invalid);
+        assert!(misfit.detail.contains("three"), "{}", misfit.detail);
+        assert!(!misfit.detail.contains("line"), "{}", misfit.detail);
+    }
+}

@@ -1,0 +1,69 @@
+//! The API's description, OpenAPI 3.1, made from the types and handlers that serve it. `openapi.json` is its copy in the
+//! repository, which a test compares.
+
+use actix_web::HttpResponse;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use super::api;
+use super::extract::Public;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "AgentStation",
+        description = "Runs sandboxed agents and keeps the journal of everything they do.\n\nEvery address below `/api/v1/agents` and `/api/v1/runs` is also there below `/api/v1/orgs/{org}/workspaces/{workspace}`. Errors are `application/problem+json` with a stable `code`. Times are milliseconds since 1970 UTC."
+    ),
+    paths(
+        api::agents::list,
+        api::agents::create,
+        api::agents::check,
+        api::agents::show,
+        api::versions::list,
+        api::versions::create,
+        api::versions::show,
+        api::versions::code,
+        api::runs::list,
+        api::runs::start,
+        api::runs::show,
+        api::runs::cancel,
+        api::events::list,
+        api::events::show,
+        api::stream::open,
+        api::artifacts::list,
+        api::artifacts::show,
+    ),
+    components(schemas(api::events::EntryBody)),
+    tags(
+        (name = "agents", description = "Agents and their versions"),
+        (name = "runs", description = "Runs, their journals and artifacts"),
+    ),
+    security(("key" = [])),
+    modifiers(&ApiKey)
+)]
+struct Document;
+
+struct ApiKey;
+
+impl Modify for ApiKey {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        let scheme = Http::builder()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("An API key: `agentstation key create` or the account page makes one."))
+            .build();
+        components.add_security_scheme("key", SecurityScheme::Http(scheme));
+    }
+}
+
+/// The description as pretty JSON.
+pub fn document() -> String {
+    let mut text = Document::openapi().to_pretty_json().unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// `GET /api/v1/openapi.json`
+pub async fn show(_: Public) -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(document())
+}

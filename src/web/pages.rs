@@ -1,0 +1,111 @@
+//! The pages: one file each, which asks services and fills its template. What browsers send back is a [`Form`].
+//!
+//! [`Form`]: super::extract::form::Form
+
+pub mod account;
+pub mod agents;
+pub mod errors;
+mod filters;
+pub mod overview;
+pub mod runs;
+pub mod set_up;
+pub mod sign_in;
+mod view;
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+
+use self::view::{Notice, Shell};
+use super::cookies;
+use super::middleware::identity::Known;
+use super::middleware::shell::Shaped;
+use super::problem::Problem;
+use super::state::State;
+use crate::domain::permission::{Access, Actor, Permission, Resource, authorize};
+
+/// The frame of a page for whoever is signed in.
+fn shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<String>, nav: &'static str) -> Shell {
+    let cookie = cookies::session(request).unwrap_or_default();
+    Shell {
+        title: title.into(),
+        person: known.actor.name.clone(),
+        form_token: state.app.auth.form_token(&cookie),
+        nav,
+        notice: notice(request),
+    }
+}
+
+/// What an action that led here has to say. Only words of this list are ever shown.
+fn notice(request: &HttpRequest) -> Option<Notice> {
+    let (_, done) = url::form_urlencoded::parse(request.query_string().as_bytes()).find(|(name, _)| name == "done")?;
+    let text = match done.as_ref() {
+        "stored" => "Stored. Give it input and watch what it does.",
+        "key-revoked" => "The key is revoked. Programs that use it are refused from now on.",
+        "password-changed" => "The password is changed. Your other sessions are signed out.",
+        "cancelled" => "Asked it to stop.",
+        _ => return None,
+    };
+    Some(Notice {
+        tone: "ok",
+        text: text.to_owned(),
+    })
+}
+
+fn html(template: &impl Template) -> Result<HttpResponse, Problem> {
+    let body = template.render().map_err(Problem::internal)?;
+    Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(body))
+}
+
+/// A page that answers a mistake: the form as it was sent, with what is wrong.
+fn html_of(problem: &Problem, template: &impl Template) -> Result<HttpResponse, Problem> {
+    let body = template.render().map_err(Problem::internal)?;
+    let mut answer = HttpResponse::build(problem.status())
+        .content_type("text/html; charset=utf-8")
+        .body(body);
+    problem.add_headers(&mut answer);
+    answer.extensions_mut().insert(Shaped);
+    Ok(answer)
+}
+
+/// After a form: the browser goes on with a GET.
+fn see_other(path: impl AsRef<str>) -> HttpResponse {
+    HttpResponse::SeeOther().insert_header((header::LOCATION, path.as_ref())).finish()
+}
+
+fn may(actor: &Actor, permission: Permission) -> bool {
+    authorize(actor, permission, Resource { org: actor.org }) == Access::Allow
+}
+
+/// The address of this list's next page, and of its first where this is another.
+fn page_links(path: &str, query: &[(&str, &str)], next: Option<&str>, is_first: bool) -> (Option<String>, Option<String>) {
+    let address = |cursor: Option<&str>| {
+        let mut serializer = url::form_urlencoded::Serializer::new(String::new());
+        for (name, value) in query.iter().filter(|(_, value)| !value.is_empty()) {
+            serializer.append_pair(name, value);
+        }
+        if let Some(cursor) = cursor {
+            serializer.append_pair("cursor", cursor);
+        }
+        let query = serializer.finish();
+        if query.is_empty() {
+            path.to_owned()
+        } else {
+            format!("{path}?{query}")
+        }
+    };
+    (next.map(|cursor| address(Some(cursor))), (!is_first).then(|| address(None)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_keep_the_filters_and_change_the_cursor() {
+        let (next, first) = page_links("/runs", &[("state", "failed"), ("agent", "")], Some("run_1"), false);
+        assert_eq!(next.as_deref(), Some("/runs?state=failed&cursor=run_1"));
+        assert_eq!(first.as_deref(), Some("/runs?state=failed"));
+        assert_eq!(page_links("/agents", &[], None, true), (None, None));
+    }
+}

@@ -1,0 +1,58 @@
+//! The page of an error, and the way to the sign-in for those who are not.
+
+use actix_web::body::BoxBody;
+use actix_web::http::{Method, header};
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+
+use super::filters;
+use crate::domain::error::ErrorCode;
+use crate::web::context::Context;
+use crate::web::middleware::identity::Identity;
+use crate::web::problem::{Problem, title_of};
+
+#[derive(Template)]
+#[template(path = "pages/errors/page.html")]
+struct ErrorPage {
+    title: String,
+    message: String,
+    fix: String,
+    status: u16,
+    request_id: String,
+    signed_in: bool,
+}
+
+/// What a person sees of `problem`.
+pub fn render(problem: &Problem, request: &HttpRequest, context: Context) -> HttpResponse<BoxBody> {
+    if problem.code == ErrorCode::Unauthenticated && request.method() == Method::GET {
+        let next: String = url::form_urlencoded::byte_serialize(path_and_query(request).as_bytes()).collect();
+        return HttpResponse::SeeOther()
+            .insert_header((header::LOCATION, format!("/sign-in?next={next}")))
+            .finish();
+    }
+    let places = problem.errors.iter().map(|place| place.message.as_str());
+    let page = ErrorPage {
+        title: title_of(problem.code).to_owned(),
+        message: std::iter::once(problem.detail.as_str()).chain(places).collect::<Vec<_>>().join(" "),
+        fix: problem.hint.clone().unwrap_or_default(),
+        status: problem.status().as_u16(),
+        request_id: context.id.to_string(),
+        signed_in: Identity::of(request).known().is_some(),
+    };
+    match page.render() {
+        Ok(body) => HttpResponse::build(problem.status())
+            .content_type("text/html; charset=utf-8")
+            .body(body),
+        Err(error) => {
+            tracing::error!(%error, "the error page could not be rendered");
+            problem.to_json(context.id)
+        }
+    }
+}
+
+fn path_and_query(request: &HttpRequest) -> &str {
+    request
+        .uri()
+        .path_and_query()
+        .map_or("/", actix_web::http::uri::PathAndQuery::as_str)
+}

@@ -1,0 +1,5 @@
+//! Pages about runs.
+
+pub mod list;
+pub mod show;
+mod words;

@@ -1,0 +1,179 @@
+//! `/runs/{run}`: the heart. The server sends the header and a plain log; the timeline is drawn from the journal.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use askama::Template;
+use serde_json::Value;
+
+use super::words;
+use crate::domain::call::ArtifactInfo;
+use crate::domain::failure::EndReason;
+use crate::domain::permission::Permission;
+use crate::domain::run::Trigger;
+use crate::domain::time::Timestamp;
+use crate::services::{runs, users};
+use crate::store::runs::Run;
+use crate::web::api::Segments;
+use crate::web::context::Context;
+use crate::web::extract::form::Form;
+use crate::web::extract::{Authorized, may as permission};
+use crate::web::pages::view::{People, Shell, When, duration_of, pretty};
+use crate::web::pages::{filters, html, may, see_other, shell};
+use crate::web::problem::Problem;
+use crate::web::state::State;
+
+/// Entries on the page for browsers without JavaScript.
+const LINES: u32 = 200;
+
+#[derive(Template)]
+#[template(path = "pages/runs/show.html")]
+struct ShowPage {
+    shell: Shell,
+    run: RunPage,
+    lines: Vec<Line>,
+    artifacts: Vec<ArtifactInfo>,
+}
+
+struct RunPage {
+    id: String,
+    agent: String,
+    version: String,
+    state: &'static str,
+    started_by: String,
+    trigger: &'static str,
+    created: When,
+    created_ms: i64,
+    started_ms: Option<i64>,
+    finished_ms: Option<i64>,
+    duration_ms: Option<u64>,
+    input_tokens: u64,
+    output_tokens: u64,
+    cost_micros: u64,
+    fuel: u64,
+    entries: u64,
+    may_cancel: bool,
+    may_start: bool,
+    failure: Option<RunFailure>,
+    input: String,
+    output: Option<String>,
+}
+
+struct RunFailure {
+    title: String,
+    message: String,
+    fix: &'static str,
+    place: Option<String>,
+    stack: Option<String>,
+}
+
+struct Line {
+    offset_ms: u64,
+    text: String,
+}
+
+/// `GET /runs/{run}`
+pub async fn show(
+    auth: Authorized<permission::RunsRead>,
+    state: web::Data<State>,
+    segments: Segments,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let actor = auth.actor();
+    let run = runs::get(&state.app, actor, segments.run()?).await?;
+    let (input, output) = runs::texts(&state.app, actor, run.id).await?;
+    let entries = runs::events(&state.app, actor, run.id, 0, LINES).await?;
+    let artifacts = runs::artifacts(&state.app, actor, run.id).await?;
+    let people = People(users::names(&state.app, actor.org).await?);
+    let now = state.app.clock.now();
+    let created = run.created_at.as_ms();
+    let line = |entry: &crate::domain::journal::EntryView| Line {
+        offset_ms: u64::try_from(entry.at - created).unwrap_or(0),
+        text: words::line(entry),
+    };
+    html(&ShowPage {
+        shell: shell(&state, &request, &auth.known, format!("{} {}", run.agent_name, run.id), "runs"),
+        lines: entries.iter().map(line).collect(),
+        artifacts,
+        run: RunPage {
+            id: run.id.to_string(),
+            agent: run.agent_name.clone(),
+            version: run.agent_version.clone(),
+            state: run.state.as_str(),
+            started_by: people.name(run.started_by),
+            trigger: trigger_words(run.trigger),
+            created: When::new(run.created_at, now),
+            created_ms: created,
+            started_ms: run.started_at.map(Timestamp::as_ms),
+            finished_ms: run.finished_at.map(Timestamp::as_ms),
+            duration_ms: duration_of(&run, now),
+            input_tokens: run.input_tokens,
+            output_tokens: run.output_tokens,
+            cost_micros: run.cost_micros,
+            fuel: run.fuel,
+            entries: run.last_seq,
+            may_cancel: !run.state.is_terminal() && may(actor, Permission::RunsCancel),
+            may_start: may(actor, Permission::RunsStart),
+            failure: failure(&run),
+            input: pretty(&input),
+            output: output.as_deref().map(pretty),
+        },
+    })
+}
+
+/// `POST /runs/{run}/cancel`
+pub async fn cancel(
+    auth: Authorized<permission::RunsCancel>,
+    state: web::Data<State>,
+    segments: Segments,
+    _form: Form,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let run = segments.run()?;
+    runs::cancel(&state.app, auth.actor(), run, Context::request_id(&request)).await?;
+    Ok(see_other(format!("/runs/{run}?done=cancelled")))
+}
+
+const fn trigger_words(trigger: Trigger) -> &'static str {
+    match trigger {
+        Trigger::Manual => "in the browser",
+        Trigger::Api => "through the API",
+        Trigger::Cli => "in a terminal",
+        Trigger::Demo => "for the demo",
+    }
+}
+
+fn failure(run: &Run) -> Option<RunFailure> {
+    let reason = run.reason?;
+    let error: Value = run
+        .error
+        .as_deref()
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
+    let text = |key: &str| {
+        error
+            .get(key)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned)
+    };
+    let number = |key: &str| error.get(key).and_then(Value::as_u64).filter(|n| *n > 0);
+    let place = text("file").map(|file| match (number("line"), number("column")) {
+        (Some(line), Some(column)) => format!("{file}:{line}:{column}"),
+        (Some(line), None) => format!("{file}:{line}"),
+        _ => file,
+    });
+    // “It used up its fuel. Give it less to do.”: what happened, and what to do.
+    let (title, fix) = reason.explain().split_once(". ").unwrap_or((reason.explain(), ""));
+    let message = text("message").unwrap_or_default();
+    // “it used up limits.fuel = 2000000000”: the station's own words name the limit and say more than the general ones.
+    let (title, message) = match message.strip_prefix("it ") {
+        Some(rest) if reason != EndReason::AgentError => (format!("It {rest}"), String::new()),
+        _ => (title.trim_end_matches('.').to_owned(), message),
+    };
+    Some(RunFailure {
+        title: format!("{title}."),
+        message,
+        fix,
+        place,
+        stack: text("stack"),
+    })
+}

@@ -1,0 +1,30 @@
+//! What an entry says, for browsers without JavaScript. The timeline's own words are in `static/js/run/words.js`.
+
+use serde_json::Value;
+
+use crate::domain::journal::{EntryView, Phase};
+
+/// Of the summary, what tells one entry from another, in this order.
+const TOLD: [&str; 10] = [
+    "message", "name", "url", "key", "model", "kind", "state", "reason", "code", "outcome",
+];
+const CHARS_MAX: usize = 300;
+
+/// The entry as one line.
+pub(super) fn line(entry: &EntryView) -> String {
+    let meta: Value = serde_json::from_str(entry.meta.get()).unwrap_or_default();
+    let phase = match entry.phase {
+        Phase::Start => " begins",
+        Phase::End => " ended",
+        Phase::Point => "",
+    };
+    let told = TOLD.iter().filter_map(|key| meta.get(key)).filter_map(Value::as_str);
+    let mut text = std::iter::once(format!("{}{phase}", entry.kind))
+        .chain(told.map(str::to_owned))
+        .collect::<Vec<_>>()
+        .join(" · ");
+    if text.chars().count() > CHARS_MAX {
+        text = text.chars().take(CHARS_MAX).chain(['…']).collect();
+    }
+    text
+}

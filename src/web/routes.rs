@@ -1,0 +1,169 @@
+//! The route table: every address of the station, each with what it needs. A handler's first argument says who may
+//! call it; the table takes that from the handler's type, so the two cannot differ.
+
+use actix_web::http::Method;
+use actix_web::{FromRequest, Handler, HttpResponse, Responder, Route, web};
+
+use super::extract::{Declares, Needs};
+use super::{api, assets, health, openapi, pages, ws};
+
+/// One line of the table.
+pub struct Line {
+    pub method: Method,
+    pub path: &'static str,
+    pub needs: Needs,
+    make: Box<dyn Fn() -> Route>,
+}
+
+/// The arguments of a handler, of which the first declares who may call.
+pub trait Arguments: FromRequest + 'static {
+    const NEEDS: Needs;
+}
+
+macro_rules! arguments {
+    ($($rest:ident)*) => {
+        impl<First: Declares + 'static, $($rest: FromRequest + 'static),*> Arguments for (First, $($rest,)*) {
+            const NEEDS: Needs = First::NEEDS;
+        }
+    };
+}
+
+arguments! {}
+arguments! { B }
+arguments! { B C }
+arguments! { B C D }
+arguments! { B C D E }
+arguments! { B C D E F }
+
+fn line<F, Args>(method: Method, path: &'static str, handler: F) -> Line
+where
+    F: Handler<Args>,
+    Args: Arguments,
+    F::Output: Responder + 'static,
+{
+    let for_route = method.clone();
+    Line {
+        method,
+        path,
+        needs: Args::NEEDS,
+        make: Box::new(move || web::method(for_route.clone()).to(handler.clone())),
+    }
+}
+
+fn get<F, Args>(path: &'static str, handler: F) -> Line
+where
+    F: Handler<Args>,
+    Args: Arguments,
+    F::Output: Responder + 'static,
+{
+    line(Method::GET, path, handler)
+}
+
+fn post<F, Args>(path: &'static str, handler: F) -> Line
+where
+    F: Handler<Args>,
+    Args: Arguments,
+    F::Output: Responder + 'static,
+{
+    line(Method::POST, path, handler)
+}
+
+/// Every route.
+pub fn table() -> Vec<Line> {
+    let mut lines = vec![
+        get("/healthz", health::alive),
+        get("/readyz", health::ready),
+        get("/static/{path:.+}", assets::show),
+        get("/api/v1/openapi.json", openapi::show),
+        get("/ws/runs/{run}", ws::runs::open),
+    ];
+    lines.extend(page_lines());
+    lines.extend(api_lines());
+    lines
+}
+
+fn page_lines() -> Vec<Line> {
+    vec![
+        get("/", pages::overview::show),
+        get("/set-up", pages::set_up::show),
+        post("/set-up", pages::set_up::submit),
+        get("/sign-in", pages::sign_in::show),
+        post("/sign-in", pages::sign_in::submit),
+        get("/sign-in/link", pages::sign_in::show_link),
+        post("/sign-in/link", pages::sign_in::submit_link),
+        post("/sign-out", pages::sign_in::sign_out),
+        get("/account", pages::account::show),
+        post("/account/keys", pages::account::create_key),
+        post("/account/keys/{key}/revoke", pages::account::revoke_key),
+        post("/account/password", pages::account::change_password),
+        get("/agents", pages::agents::list::show),
+        get("/agents/new", pages::agents::new::show),
+        post("/agents/new", pages::agents::new::submit),
+        post("/agents/check", pages::agents::new::check),
+        get("/agents/{agent}", pages::agents::show::show),
+        get("/agents/{agent}/versions/new", pages::agents::new::show_version),
+        post("/agents/{agent}/versions/new", pages::agents::new::submit_version),
+        get("/agents/{agent}/run", pages::agents::run::show),
+        post("/agents/{agent}/run", pages::agents::run::submit),
+        get("/runs", pages::runs::list::show),
+        get("/runs/{run}", pages::runs::show::show),
+        post("/runs/{run}/cancel", pages::runs::show::cancel),
+    ]
+}
+
+fn api_lines() -> Vec<Line> {
+    let mut lines = vec![
+        get("/api/v1/runs/{run}", api::runs::show),
+        post("/api/v1/runs/{run}/cancel", api::runs::cancel),
+        get("/api/v1/runs/{run}/events", api::events::list),
+        get("/api/v1/runs/{run}/events/{seq}", api::events::show),
+        get("/api/v1/runs/{run}/stream", api::stream::open),
+        get("/api/v1/runs/{run}/artifacts", api::artifacts::list),
+        get("/api/v1/runs/{run}/artifacts/{name:.+}", api::artifacts::show),
+    ];
+    // A station with one organization and one workspace need not name them.
+    macro_rules! workspace {
+        ($base:literal) => {
+            lines.extend([
+                get(concat!($base, "/agents"), api::agents::list),
+                post(concat!($base, "/agents"), api::agents::create),
+                post(concat!($base, "/agents/check"), api::agents::check),
+                get(concat!($base, "/agents/{agent}"), api::agents::show),
+                get(concat!($base, "/agents/{agent}/versions"), api::versions::list),
+                post(concat!($base, "/agents/{agent}/versions"), api::versions::create),
+                get(concat!($base, "/agents/{agent}/versions/{version}"), api::versions::show),
+                get(concat!($base, "/agents/{agent}/versions/{version}/code"), api::versions::code),
+                get(concat!($base, "/runs"), api::runs::list),
+                post(concat!($base, "/runs"), api::runs::start),
+            ]);
+        };
+    }
+    workspace!("/api/v1");
+    workspace!("/api/v1/orgs/{org}/workspaces/{workspace}");
+    lines
+}
+
+/// Puts the table into an application.
+pub fn configure(config: &mut web::ServiceConfig) {
+    let mut resources: Vec<(&'static str, actix_web::Resource)> = Vec::new();
+    for line in table() {
+        let route = (line.make)();
+        match resources.iter().position(|(path, _)| *path == line.path) {
+            Some(at) => {
+                let (path, resource) = resources.swap_remove(at);
+                // Put back where it was: more exact paths stand before those with names in them.
+                resources.push((path, resource.route(route)));
+                let last = resources.len() - 1;
+                resources.swap(at, last);
+            }
+            None => resources.push((line.path, web::resource(line.path).route(route))),
+        }
+    }
+    for (_, resource) in resources {
+        config.service(resource.default_service(web::to(method_not_allowed)));
+    }
+}
+
+async fn method_not_allowed() -> HttpResponse {
+    HttpResponse::MethodNotAllowed().finish()
+}
