@@ -1,0 +1,206 @@
+//! What can be typed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+use crate::config::{Config, Overrides};
+
+/// Runs sandboxed AI agents for a small team: one executable, one data directory.
+#[derive(Debug, Parser)]
+#[command(name = "agentstation", version, about, max_term_width = 100)]
+pub struct Args {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Settings by flag; they go over AGENTSTATION_* variables, which go over agentstation.toml.
+#[derive(Debug, ClapArgs)]
+pub struct Global {
+    /// Where the database, the keys and the caches live [default: ./agentstation-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The settings file [default: agentstation.toml where there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The address to serve on [default: 127.0.0.1:8700]
+    #[arg(long, global = true, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// How people reach the station, such as https://station.example.com
+    #[arg(long, global = true, value_name = "URL")]
+    public_url: Option<String>,
+    /// Allow plain HTTP on an address that other machines reach
+    #[arg(long, global = true)]
+    insecure_listen: bool,
+    /// How much to log, such as info or warn,agentstation=debug
+    #[arg(long, global = true, value_name = "FILTER")]
+    log_level: Option<String>,
+    /// How to log: auto, human or json
+    #[arg(long, global = true, value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+impl Global {
+    /// The effective settings.
+    pub fn load(&self) -> anyhow::Result<Config> {
+        let overrides = Overrides {
+            config: self.config.clone(),
+            data: self.data.clone(),
+            listen: self.listen,
+            public_url: self.public_url.clone(),
+            insecure_listen: self.insecure_listen.then_some(true),
+            log_level: self.log_level.clone(),
+            log_format: self.log_format.clone(),
+        };
+        Ok(Config::load(&overrides, &crate::config::environment())?)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a seeded station on a throw-away directory: no key, no network
+    Demo,
+    /// Serve the station
+    Serve {
+        /// Print the effective settings and stop
+        #[arg(long)]
+        print_config: bool,
+    },
+    /// Make the first owner without a browser
+    Init(Init),
+    /// Run an agent without a server and print its output
+    Run(Run),
+    /// Check an agent's files
+    Agent(Agent),
+    /// Make API keys
+    Key(Key),
+    /// Make users
+    User(User),
+    /// Look at the data directory, the database and the sandbox
+    Doctor {
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Print the OpenAPI document of the HTTP API
+    Openapi,
+    /// Ask a serving station whether it is alive
+    Health {
+        #[arg(long, default_value = "127.0.0.1:8700", value_name = "ADDR")]
+        address: SocketAddr,
+    },
+    /// Compile a component from stdin to stdout, within limits (used by the station itself)
+    #[command(name = "compile-component", hide = true)]
+    CompileComponent,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Init {
+    /// The owner's e-mail address
+    #[arg(long)]
+    pub email: String,
+    /// The owner's name [default: from the address]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Read the password from the first line of stdin
+    #[arg(long, required = true)]
+    pub password_stdin: bool,
+    /// The organization's short name
+    #[arg(long, default_value = "default", value_name = "SLUG")]
+    pub org: String,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Run {
+    /// An agent's folder, or a .js or .wasm file
+    pub path: PathBuf,
+    /// The input, JSON [default: {}]
+    #[arg(long, value_name = "JSON", conflicts_with = "input_file")]
+    pub input: Option<String>,
+    /// A file with the input, JSON; - for stdin
+    #[arg(long, value_name = "FILE")]
+    pub input_file: Option<PathBuf>,
+    /// Write the artifacts into this directory
+    #[arg(long, value_name = "DIR")]
+    pub artifacts: Option<PathBuf>,
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Agent {
+    #[command(subcommand)]
+    pub command: AgentCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AgentCommand {
+    /// Check manifest, imports, limits and syntax; one line for each finding
+    Check {
+        /// An agent's folder, or a .js or .wasm file
+        path: PathBuf,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Key {
+    #[command(subcommand)]
+    pub command: KeyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make an API key and print it, once
+    Create {
+        /// Whose key: an e-mail address
+        #[arg(long, value_name = "EMAIL")]
+        user: String,
+        /// The organization's short name
+        #[arg(long, default_value = "default", value_name = "SLUG")]
+        org: String,
+        #[arg(long, default_value = "command line")]
+        name: String,
+        /// What it is limited to, such as runs:read,runs:start [default: all that the user may do]
+        #[arg(long, value_delimiter = ',')]
+        scopes: Option<Vec<String>>,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct User {
+    #[command(subcommand)]
+    pub command: UserCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Make a user
+    Create {
+        #[arg(long)]
+        email: String,
+        #[arg(long)]
+        name: Option<String>,
+        /// owner, admin, builder, operator or viewer
+        #[arg(long, default_value = "viewer")]
+        role: String,
+        /// Read the password from the first line of stdin
+        #[arg(long, required = true)]
+        password_stdin: bool,
+        /// The organization's short name
+        #[arg(long, default_value = "default", value_name = "SLUG")]
+        org: String,
+    },
+}

@@ -1,0 +1,191 @@
+//! `run`: an agent without a server. Its timeline goes to stderr as it happens, its output to stdout.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use serde_json::json;
+
+use super::args::{Output, Run};
+use super::station::{self, Station};
+use super::timeline::Painter;
+use super::{Exit, colours, data, files, say};
+use crate::config::Config;
+use crate::domain::id::RunId;
+use crate::domain::limits::INPUT_BYTES_MAX;
+use crate::domain::run::{RunState, Trigger};
+use crate::services::agents::{AgentRef, Target};
+use crate::services::{self, agents, runs};
+
+const PAGE: u32 = 500;
+
+pub async fn run(config: Config, args: Run) -> anyhow::Result<Exit> {
+    let upload = files::agent(&args.path)?;
+    let input = input(&args)?;
+    let station = station::temporary(config).await?;
+    let exit = execute(&station, &args, upload, input).await;
+    station.close().await;
+    exit
+}
+
+fn input(args: &Run) -> anyhow::Result<String> {
+    match (&args.input, &args.input_file) {
+        (Some(text), _) => Ok(text.clone()),
+        (None, None) => Ok("{}".to_owned()),
+        (None, Some(path)) => {
+            let mut text = String::new();
+            let limit = INPUT_BYTES_MAX as u64 + 1;
+            if path == Path::new("-") {
+                std::io::stdin()
+                    .lock()
+                    .take(limit)
+                    .read_to_string(&mut text)
+                    .context("stdin is no UTF-8 text")?;
+            } else {
+                let file = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+                file.take(limit)
+                    .read_to_string(&mut text)
+                    .with_context(|| format!("{} is no UTF-8 text", path.display()))?;
+            }
+            Ok(text)
+        }
+    }
+}
+
+async fn execute(station: &Station, args: &Run, upload: agents::Upload, input: String) -> anyhow::Result<Exit> {
+    let (app, actor) = (&station.app, &station.actor);
+    let (agent, _) = match agents::create(app, actor, upload, Target::New, None).await {
+        Ok(stored) => stored,
+        Err(services::Error::Rejected(findings)) => {
+            for finding in findings {
+                say(&finding.to_string());
+            }
+            return Ok(Exit::Failure);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let start = runs::StartRun {
+        agent: AgentRef::Id(agent.id),
+        version: None,
+        input,
+        trigger: Trigger::Cli,
+    };
+    let id = match runs::start(app, actor, start).await {
+        Ok(id) => id,
+        Err(services::Error::Invalid(fields)) => {
+            for field in fields {
+                let place = if field.pointer.is_empty() { "the input" } else { &field.pointer };
+                say(&format!("{place}: {}", field.message));
+            }
+            return Ok(Exit::Failure);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    follow(station, id).await?;
+    let run = runs::get(app, actor, id).await?;
+    let (_, output) = runs::texts(app, actor, id).await?;
+    if let Some(directory) = &args.artifacts {
+        write_artifacts(station, id, directory).await?;
+    }
+    let error = run
+        .error
+        .as_deref()
+        .and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
+    match args.output {
+        Output::Json => {
+            let duration_ms = run.finished_at.map(|at| at.since(run.created_at).as_millis());
+            let output: Option<serde_json::Value> = output.as_deref().map(serde_json::from_str).transpose()?;
+            let usage = json!({
+                "fuel": run.fuel,
+                "input_tokens": run.input_tokens,
+                "output_tokens": run.output_tokens,
+                "cost_micros": run.cost_micros,
+            });
+            let whole = json!({
+                "id": run.id,
+                "state": run.state,
+                "reason": run.reason,
+                "output": output,
+                "error": error,
+                "usage": usage,
+                "duration_ms": duration_ms,
+            });
+            data(&serde_json::to_string_pretty(&whole)?)?;
+        }
+        Output::Text => {
+            if let Some(output) = output {
+                data(&readable(&output))?;
+            }
+            if let Some(stack) = error
+                .as_ref()
+                .and_then(|error| error.get("stack"))
+                .and_then(serde_json::Value::as_str)
+            {
+                say(stack);
+            }
+            if let Some(reason) = run.reason {
+                say(reason.explain());
+            }
+        }
+    }
+    Ok(if run.state == RunState::Succeeded {
+        Exit::Success
+    } else {
+        Exit::Failure
+    })
+}
+
+/// JSON laid out for reading.
+fn readable(json: &str) -> String {
+    serde_json::from_str::<serde_json::Value>(json)
+        .and_then(|value| serde_json::to_string_pretty(&value))
+        .unwrap_or_else(|_| json.to_owned())
+}
+
+async fn follow(station: &Station, id: RunId) -> anyhow::Result<()> {
+    let (app, actor) = (&station.app, &station.actor);
+    let mut subscription = app.feed.subscribe(id);
+    let mut painter = Painter::new(colours());
+    let mut after = 0;
+    loop {
+        let ended = runs::get(app, actor, id).await?.state.is_terminal();
+        loop {
+            let page = runs::events(app, actor, id, after, PAGE).await?;
+            let mut err = std::io::stderr().lock();
+            for entry in &page {
+                // Where stderr is gone, the run still goes on.
+                _ = painter.entry(&mut err, entry);
+                after = entry.seq;
+            }
+            if page.len() < PAGE as usize {
+                break;
+            }
+        }
+        if ended {
+            return Ok(());
+        }
+        tokio::select! {
+            _ = subscription.changed() => {}
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted?;
+                say("stopping the run; press Ctrl-C again to give up at once");
+                runs::cancel(app, actor, id, None).await?;
+            }
+        }
+    }
+}
+
+async fn write_artifacts(station: &Station, id: RunId, directory: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    for info in runs::artifacts(&station.app, &station.actor, id).await? {
+        // Names have no slashes and no leading dot; a name that has is refused when the agent puts it.
+        if info.name.contains(['/', '\\']) || info.name.starts_with('.') {
+            bail!("the artifact {:?} has no file name", info.name);
+        }
+        let (_, body) = runs::artifact(&station.app, &station.actor, id, info.name.clone()).await?;
+        let path = directory.join(&info.name);
+        std::fs::write(&path, body).with_context(|| format!("cannot write {}", path.display()))?;
+        say(&format!("wrote {}", path.display()));
+    }
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! Puts a station together for a command: the one of the data directory, or a throw-away one.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use super::{embedded, say};
+use crate::config::Config;
+use crate::config::settings;
+use crate::domain::permission::Actor;
+use crate::domain::time::{SharedClock, SystemClock};
+use crate::llm::{Model, Models, Scripted};
+use crate::net;
+use crate::services::App;
+use crate::services::app::Parts;
+use crate::services::setup::{self, FirstOwner};
+use crate::services::users;
+use crate::store::{self, Store, Synchronous};
+
+/// The model that agents ask for where they say nothing else.
+const DEFAULT_MODEL: &str = "default";
+/// Who owns a throw-away station.
+const OWNER: &str = "you@station.local";
+
+/// A station and somebody who may do everything in it.
+pub struct Station {
+    pub app: App,
+    pub actor: Actor,
+    directory: tempfile::TempDir,
+}
+
+impl Station {
+    /// Stops it and deletes its directory.
+    pub async fn close(self) {
+        self.app.stop().await;
+        if let Err(error) = self.directory.close() {
+            say(&format!("agentstation: a temporary directory could not be deleted: {error}"));
+        }
+    }
+}
+
+fn clock() -> SharedClock {
+    Arc::new(SystemClock)
+}
+
+/// Opens the store of the data directory.
+pub fn store(config: &Config) -> anyhow::Result<Store> {
+    let synchronous = match config.store.synchronous {
+        settings::Synchronous::Full => Synchronous::Full,
+        settings::Synchronous::Normal => Synchronous::Normal,
+    };
+    let options = store::Options {
+        synchronous,
+        readers: config.store.readers,
+        on_fatal: Some(Arc::new(|why| {
+            tracing::error!(
+                why,
+                "the disk failed; the station stops so that nothing is acknowledged that is not kept"
+            );
+            std::process::abort();
+        })),
+        ..store::Options::new(config.data.clone())
+    };
+    Ok(Store::open(options, clock())?)
+}
+
+/// The station of the data directory. Nothing runs yet.
+pub async fn permanent(config: Config, store: Store, own_address: Option<SocketAddr>) -> anyhow::Result<App> {
+    let models = Models::from_settings(&config.models)?;
+    let cache_dir = Some(config.cache_dir());
+    assemble(config, store, models, cache_dir, own_address).await
+}
+
+async fn assemble(
+    config: Config,
+    store: Store,
+    models: Models,
+    cache_dir: Option<PathBuf>,
+    own_address: Option<SocketAddr>,
+) -> anyhow::Result<App> {
+    let client = net::Client::new(net::Policy {
+        open_cidrs: config.outbound.open_cidrs.clone(),
+        allow_http: config.outbound.allow_http,
+        own_addresses: own_address.into_iter().collect(),
+    });
+    let executable = std::env::current_exe().context("this program cannot find its own file, which it needs to compile agents")?;
+    Ok(App::new(Parts {
+        config,
+        clock: clock(),
+        store,
+        models,
+        client,
+        executable,
+        cache_dir,
+    })
+    .await?)
+}
+
+/// A throw-away station that takes runs at once. Without a configured model, answers come from the built-in script.
+pub async fn temporary(config: Config) -> anyhow::Result<Station> {
+    let directory = tempfile::Builder::new()
+        .prefix("agentstation-")
+        .tempdir()
+        .context("a temporary directory cannot be made")?;
+    let options = store::Options {
+        synchronous: Synchronous::Off,
+        ..store::Options::new(directory.path())
+    };
+    let store = Store::open(options, clock())?;
+    let mut models = Models::from_settings(&config.models)?;
+    if models.names().next().is_none() {
+        let scripted = Scripted::parse(&embedded::scripted_rules()).context("the built-in answers")?;
+        models.insert(DEFAULT_MODEL, Model::free(Arc::new(scripted), "scripted"));
+    }
+    let cache_dir = config.runtime.cache.clone().or_else(crate::config::user_cache_dir);
+    let app = assemble(config, store, models, cache_dir, None).await?;
+    app.start().await?;
+    let owner = FirstOwner {
+        email: OWNER.to_owned(),
+        name: "You".to_owned(),
+        // Nobody signs in with it.
+        password: crate::crypto::token::new()?,
+        org_slug: None,
+    };
+    setup::without_browser(&app, owner).await?;
+    let actor = users::local_actor(&app, OWNER, None).await?;
+    Ok(Station { app, actor, directory })
+}

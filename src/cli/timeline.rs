@@ -1,0 +1,191 @@
+//! A run's journal as lines on a terminal: time, a mark, a sentence.
+
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+use crate::domain::journal::{EntryView, Phase, kind};
+
+/// Marks and colours only where there is a terminal to show them.
+pub struct Painter {
+    colour: bool,
+    depth: usize,
+    started_at: Option<i64>,
+}
+
+const DIM: &str = "\x1b[2m";
+const RED: &str = "\x1b[31m";
+const GREEN: &str = "\x1b[32m";
+const YELLOW: &str = "\x1b[33m";
+const RESET: &str = "\x1b[0m";
+
+impl Painter {
+    pub const fn new(colour: bool) -> Self {
+        Self {
+            colour,
+            depth: 0,
+            started_at: None,
+        }
+    }
+
+    fn paint(&self, colour: &str, text: &str) -> String {
+        if self.colour && !colour.is_empty() {
+            format!("{colour}{text}{RESET}")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// Writes one entry, or nothing where it says nothing to a reader.
+    pub fn entry(&mut self, out: &mut dyn Write, entry: &EntryView) -> io::Result<()> {
+        let meta: Value = serde_json::from_str(entry.meta.get()).unwrap_or_default();
+        let start = *self.started_at.get_or_insert(entry.at);
+        if entry.kind == "step" && entry.phase == Phase::End {
+            self.depth = self.depth.saturating_sub(1);
+        }
+        if let Some((mark, colour, text)) = sentence(entry, &meta) {
+            let offset = self.paint(DIM, &format!("{:>9}", seconds(entry.at - start)));
+            let indent = "  ".repeat(self.depth);
+            writeln!(out, "{offset}  {indent}{} {}", self.paint(colour, mark), printable(&text))?;
+        }
+        if entry.kind == "step" && entry.phase == Phase::Start {
+            self.depth += 1;
+        }
+        Ok(())
+    }
+}
+
+fn seconds(ms: i64) -> String {
+    format!("{}.{:03} s", ms / 1000, ms % 1000)
+}
+
+/// What an agent says must not move the cursor or colour the screen.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\t' || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+                ' '
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+fn text<'a>(meta: &'a Value, key: &str) -> &'a str {
+    meta.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn number(meta: &Value, key: &str) -> u64 {
+    meta.get(key).and_then(Value::as_u64).unwrap_or_default()
+}
+
+/// Micro-dollars as dollars.
+pub fn dollars(micros: u64) -> String {
+    format!("${}.{:06}", micros / 1_000_000, micros % 1_000_000)
+}
+
+fn sentence(entry: &EntryView, meta: &Value) -> Option<(&'static str, &'static str, String)> {
+    if let Some(code) = meta.get("code").and_then(Value::as_str) {
+        let what = if entry.kind == "http.send" {
+            "request"
+        } else {
+            entry.kind.as_str()
+        };
+        return Some(("✗", RED, format!("{what} failed: {code}: {}", text(meta, "message"))));
+    }
+    Some(match (entry.kind.as_str(), entry.phase) {
+        (kind::RUN_CREATED, _) => ("·", DIM, format!("{} {} queued", text(meta, "agent"), text(meta, "version"))),
+        (kind::RUN_STARTED, _) => ("▶", "", "started".to_owned()),
+        (kind::RUN_RECOVERED, _) => ("↻", YELLOW, "left behind by a crash; goes on from its journal".to_owned()),
+        (kind::RUN_CANCEL_REQUESTED, _) => ("■", YELLOW, "asked to stop".to_owned()),
+        (kind::RUN_FINISHED, _) if text(meta, "state") == "succeeded" => ("✓", GREEN, "succeeded".to_owned()),
+        (kind::RUN_FINISHED, _) => (
+            "✗",
+            RED,
+            format!("{}: {}: {}", text(meta, "state"), text(meta, "reason"), text(meta, "message")),
+        ),
+        (kind::SEGMENT_STARTED, _) if number(meta, "segment") > 0 => ("▷", DIM, format!("segment {}", number(meta, "segment"))),
+        ("log", _) => {
+            let (mark, colour) = match text(meta, "level") {
+                "error" => ("!", RED),
+                "warn" => ("!", YELLOW),
+                "debug" => ("·", DIM),
+                _ => ("·", ""),
+            };
+            (mark, colour, text(meta, "message").to_owned())
+        }
+        ("step", Phase::Start) => ("▾", "", text(meta, "name").to_owned()),
+        ("step", Phase::End) if meta.get("failed").and_then(Value::as_bool) == Some(true) => ("✗", RED, "step failed".to_owned()),
+        ("progress", _) => ("…", DIM, progress(meta)),
+        ("emit", _) => ("◆", "", text(meta, "kind").to_owned()),
+        ("models.chat", Phase::Start) => ("◌", DIM, format!("asks {}", text(meta, "model"))),
+        ("models.chat", _) => (
+            "●",
+            "",
+            format!(
+                "{} answered · {} in, {} out · {}",
+                text(meta, "model"),
+                number(meta, "input_tokens") + number(meta, "cache_read_tokens") + number(meta, "cache_write_tokens"),
+                number(meta, "output_tokens"),
+                dollars(number(meta, "cost_micros"))
+            ),
+        ),
+        ("http.send", Phase::Start) => ("◌", DIM, format!("{} {}", text(meta, "method"), text(meta, "url"))),
+        ("http.send", _) => (
+            "●",
+            "",
+            format!("answered {} · {} bytes", number(meta, "status"), number(meta, "bytes")),
+        ),
+        ("memory.get", _) if meta.get("found").and_then(Value::as_bool) == Some(false) => {
+            ("○", DIM, format!("remembers nothing as “{}”", text(meta, "key")))
+        }
+        ("memory.get", _) => ("●", "", format!("remembered “{}”", text(meta, "key"))),
+        ("memory.put", _) => (
+            "●",
+            "",
+            format!("will remember “{}” · {} bytes", text(meta, "key"), number(meta, "bytes")),
+        ),
+        ("memory.delete", _) => ("●", "", format!("forgot “{}”", text(meta, "key"))),
+        ("artifacts.put", _) => (
+            "●",
+            "",
+            format!(
+                "wrote {} · {} · {} bytes",
+                text(meta, "name"),
+                text(meta, "content_type"),
+                number(meta, "bytes")
+            ),
+        ),
+        (kind::SEGMENT_STARTED | kind::SEGMENT_ENDED | "step", _) => return None,
+        (other, _) => ("●", "", other.to_owned()),
+    })
+}
+
+fn progress(meta: &Value) -> String {
+    let (done, total) = (
+        meta.get("done").and_then(Value::as_f64).unwrap_or(0.0),
+        meta.get("total").and_then(Value::as_f64).unwrap_or(0.0),
+    );
+    let message = text(meta, "message");
+    if total > 0.0 {
+        format!("{done} of {total} {message}")
+    } else {
+        format!("{done} {message}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_agent_logs_cannot_reach_the_terminal() {
+        assert_eq!(printable("a\x1b[2Jb\u{202e}c"), "a [2Jb c");
+    }
+
+    #[test]
+    fn money_is_shown_to_the_micro_dollar() {
+        assert_eq!(dollars(1_000_221), "$1.000221");
+    }
+}

@@ -1,0 +1,7 @@
+//! The `agentstation` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    agentstation::cli::main()
+}
