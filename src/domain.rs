@@ -1,0 +1,18 @@
+//! Types and rules with no I/O: everything else in the station names things in these words.
+
+pub mod agent;
+pub mod call;
+pub mod chat;
+pub mod error;
+pub mod failure;
+pub mod grant;
+pub mod hex;
+pub mod id;
+pub mod journal;
+pub mod limits;
+pub mod manifest;
+pub mod money;
+pub mod permission;
+pub mod policy;
+pub mod run;
+pub mod time;

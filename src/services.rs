@@ -1,0 +1,23 @@
+//! What the station does, said in its users' verbs. Every use case begins with who asks; transactions begin here.
+
+pub mod access;
+pub mod agents;
+pub mod app;
+pub mod audit;
+pub mod auth;
+pub mod dispatcher;
+pub mod error;
+pub mod executor;
+pub mod feed;
+pub mod housekeeping;
+pub mod javascript;
+pub mod keys;
+pub mod overview;
+pub mod runs;
+pub mod setup;
+pub mod supervisor;
+pub mod users;
+pub mod versions;
+
+pub use app::App;
+pub use error::{Error, FieldError};

@@ -1,0 +1,24 @@
+//! The integration tests, in one binary: a real server, a real database, the real program.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails loudly"
+)]
+
+mod api;
+mod auth;
+mod cli;
+mod crash;
+mod guests;
+mod openapi;
+mod pages;
+mod recovery;
+mod replay;
+mod sandbox;
+mod security;
+mod support;
+mod tidy;
+mod ws;

@@ -1,0 +1,175 @@
+//! The real program: run to its end, or serving until a signal.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use super::{CODE_CACHE, Http, OWNER_EMAIL, PASSWORD};
+
+const WITHIN: Duration = Duration::from_mins(1);
+
+/// What a finished command left.
+#[derive(Debug)]
+pub struct Finished {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Finished {
+    /// Itself, if it ended with this exit code.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Its stdout, which must be one JSON text.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
+    }
+}
+
+/// A directory to run the program in.
+pub struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Writes a file there, with the folders it is in.
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agentstation"));
+        command
+            .args(args)
+            .current_dir(self.path())
+            .env_clear()
+            .env("AGENTSTATION_RUNTIME_CACHE", CODE_CACHE);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Runs a command to its end.
+    pub async fn run(&self, args: &[&str]) -> Finished {
+        self.run_with(args, "").await
+    }
+
+    /// Runs a command to its end with this on its stdin.
+    pub async fn run_with(&self, args: &[&str], stdin: &str) -> Finished {
+        let mut child = self.command(args).spawn().unwrap();
+        let mut pipe = child.stdin.take().unwrap();
+        // A command that reads no stdin may be gone already.
+        _ = pipe.write_all(stdin.as_bytes()).await;
+        drop(pipe);
+        let output = tokio::time::timeout(WITHIN, child.wait_with_output())
+            .await
+            .expect("the command ends")
+            .unwrap();
+        Finished {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Makes the owner and a key of theirs.
+    pub async fn init(&self) -> String {
+        self.run_with(&["init", "--email", OWNER_EMAIL, "--password-stdin"], &format!("{PASSWORD}\n"))
+            .await
+            .expect(0);
+        let key = self.run(&["key", "create", "--user", OWNER_EMAIL]).await.expect(0);
+        key.stdout.trim().to_owned()
+    }
+
+    /// Serves the data of this place on a free port.
+    pub async fn serve(&self) -> Serving {
+        let mut child = self
+            .command(&["serve", "--listen", "127.0.0.1:0", "--log-format", "json"])
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let address = async {
+            while let Some(line) = lines.next_line().await.unwrap() {
+                let address = line
+                    .split_once("serving http://")
+                    .and_then(|(_, rest)| rest.split(['"', ' ']).next()?.parse().ok());
+                log.lock().unwrap().push(line);
+                if let Some(address) = address {
+                    return address;
+                }
+            }
+            panic!("it did not serve: {:?}", log.lock().unwrap());
+        };
+        let address: SocketAddr = tokio::time::timeout(WITHIN, address).await.expect("it serves in time");
+        let rest = Arc::clone(&log);
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                rest.lock().unwrap().push(line);
+            }
+        });
+        Serving { child, address, log }
+    }
+}
+
+/// A program that serves.
+pub struct Serving {
+    child: Child,
+    pub address: SocketAddr,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Serving {
+    pub fn client(&self, key: &str) -> Http {
+        Http::new(self.address).bearer(key)
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// Ends it as a power cut would.
+    pub async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Tells it to stop and waits until it has.
+    pub async fn terminate(mut self) -> ExitStatus {
+        let id = Pid::from_raw(i32::try_from(self.child.id().unwrap()).unwrap()).unwrap();
+        kill_process(id, Signal::TERM).unwrap();
+        tokio::time::timeout(WITHIN, self.child.wait())
+            .await
+            .expect("it stops in time")
+            .unwrap()
+    }
+}
