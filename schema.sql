@@ -199,9 +199,41 @@ CREATE TABLE runs (
     fence            INTEGER NOT NULL DEFAULT 0,
     lease_node       TEXT,
     lease_until      INTEGER,
-    -- When a waiting run goes on by itself.
+    -- When a waiting run goes on by itself: the next segment of a chain, or the next try.
     wake_at          INTEGER,
+    -- Between two segments: what the next begins with.
+    wake_on          TEXT CHECK (wake_on IN ('timer', 'message', 'retry')),
+    state_hash       BLOB,
     cancel_requested INTEGER NOT NULL DEFAULT 0 CHECK (cancel_requested IN (0, 1)),
+    -- Reasons not to dispatch it, a set of bits (domain::run::Hold).
+    holds            INTEGER NOT NULL DEFAULT 0,
+    -- Order of what others complete for it, see waits.
+    next_signal      INTEGER NOT NULL DEFAULT 1,
+    next_message     INTEGER NOT NULL DEFAULT 1,
+    -- Whether people talk with it.
+    session          INTEGER NOT NULL DEFAULT 0 CHECK (session IN (0, 1)),
+    -- Whether its starter named the version; otherwise the next segment takes a newer one of the same state format.
+    pinned           INTEGER NOT NULL DEFAULT 0 CHECK (pinned IN (0, 1)),
+    -- Where calls, journal_bytes and active_ms stood when the current turn began: limits hold from one message to the next.
+    turn_calls       INTEGER NOT NULL DEFAULT 0,
+    turn_bytes       INTEGER NOT NULL DEFAULT 0,
+    turn_ms          INTEGER NOT NULL DEFAULT 0,
+    -- JSON of domain::retry::RetryPolicy.
+    retry            TEXT NOT NULL DEFAULT '{}',
+    -- Automatic tries made of the current segment.
+    tries            INTEGER NOT NULL DEFAULT 0,
+    -- Failed, and nobody has dealt with it yet.
+    dead             INTEGER NOT NULL DEFAULT 0 CHECK (dead IN (0, 1)),
+    -- The run that started it, and by which call.
+    parent_run_id    TEXT REFERENCES runs (id) ON DELETE SET NULL,
+    parent_segment   INTEGER,
+    parent_call      INTEGER,
+    parent_sub       INTEGER,
+    depth            INTEGER NOT NULL DEFAULT 0,
+    -- The run and entry that it was forked from, and whether its writes ask first.
+    forked_from      TEXT REFERENCES runs (id) ON DELETE SET NULL,
+    forked_seq       INTEGER,
+    ask_writes       INTEGER NOT NULL DEFAULT 0 CHECK (ask_writes IN (0, 1)),
     -- Sums.
     fuel             INTEGER NOT NULL DEFAULT 0,
     active_ms        INTEGER NOT NULL DEFAULT 0,
@@ -220,8 +252,12 @@ CREATE INDEX runs_by_state ON runs (org_id, workspace_id, state, id);
 CREATE INDEX runs_by_agent ON runs (org_id, agent_id, id);
 CREATE INDEX runs_by_version ON runs (version_id);
 CREATE INDEX runs_by_starter ON runs (started_by);
+CREATE INDEX runs_by_parent ON runs (parent_run_id) WHERE parent_run_id IS NOT NULL;
+CREATE INDEX runs_by_fork ON runs (forked_from) WHERE forked_from IS NOT NULL;
+CREATE INDEX runs_sessions ON runs (org_id, workspace_id, id) WHERE session = 1;
+CREATE INDEX runs_dead ON runs (org_id, workspace_id, id) WHERE dead = 1;
 -- What the dispatcher reads: only live runs are in it.
-CREATE INDEX runs_queue ON runs (priority DESC, id) WHERE state = 'queued';
+CREATE INDEX runs_queue ON runs (org_id, priority DESC, id) WHERE state = 'queued' AND holds = 0;
 CREATE INDEX runs_leased ON runs (lease_until) WHERE state = 'running';
 CREATE INDEX runs_waking ON runs (wake_at) WHERE state = 'waiting' AND wake_at IS NOT NULL;
 
@@ -244,6 +280,10 @@ CREATE TABLE segments (
     started_at     INTEGER NOT NULL,
     ended_at       INTEGER,
     fuel           INTEGER,
+    -- Given up because its quota was used up: kept for viewers, ignored by replay.
+    abandoned      INTEGER NOT NULL DEFAULT 0 CHECK (abandoned IN (0, 1)),
+    -- JSON: who asked for it, and the quota.
+    ask            TEXT,
     PRIMARY KEY (run_id, segment)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX segments_by_org ON segments (org_id);
@@ -275,6 +315,118 @@ CREATE TABLE journal (
     response_bytes INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (run_id, seq)
 ) STRICT, WITHOUT ROWID;
+
+-- What a run waits for: each row is completed by someone else.
+CREATE TABLE waits (
+    run_id   TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    org_id   TEXT NOT NULL REFERENCES orgs (id) ON DELETE CASCADE,
+    -- The call that waits.
+    segment  INTEGER NOT NULL,
+    call     INTEGER NOT NULL,
+    sub      INTEGER NOT NULL,
+    kind     TEXT NOT NULL CHECK (kind IN ('timer', 'approval', 'message', 'child', 'ask')),
+    -- The approval, or the child run.
+    target   TEXT,
+    due_at   INTEGER,
+    -- Whether the run is parked on it, as against having opened it for later.
+    awaited  INTEGER NOT NULL DEFAULT 0 CHECK (awaited IN (0, 1)),
+    -- When it was completed, in the order of the run's signals.
+    signal   INTEGER,
+    -- JSON of domain::wait::Outcome.
+    outcome  TEXT,
+    PRIMARY KEY (run_id, segment, call, sub)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX waits_due ON waits (due_at) WHERE signal IS NULL AND due_at IS NOT NULL;
+CREATE INDEX waits_by_target ON waits (target) WHERE signal IS NULL AND target IS NOT NULL;
+CREATE INDEX waits_by_org ON waits (org_id);
+
+-- Decisions of people, asked for by a run.
+CREATE TABLE approvals (
+    id           TEXT PRIMARY KEY NOT NULL,
+    org_id       TEXT NOT NULL,
+    workspace_id TEXT NOT NULL,
+    run_id       TEXT NOT NULL,
+    -- The call that waits for it.
+    segment      INTEGER NOT NULL,
+    call         INTEGER NOT NULL,
+    sub          INTEGER NOT NULL,
+    -- The entry that asked, for links into the timeline.
+    seq          INTEGER NOT NULL,
+    kind         TEXT NOT NULL CHECK (kind IN ('action', 'question', 'unknown_outcome')),
+    agent_name   TEXT NOT NULL,
+    action       TEXT NOT NULL,
+    -- JSON.
+    arguments    TEXT NOT NULL,
+    reason       TEXT NOT NULL,
+    -- The policy's rule that asked; empty where the agent did.
+    rule         TEXT NOT NULL DEFAULT '',
+    -- JSON list.
+    verbs        TEXT NOT NULL,
+    -- How many people must agree.
+    quorum       INTEGER NOT NULL DEFAULT 1,
+    due_at       INTEGER,
+    on_timeout   TEXT NOT NULL CHECK (on_timeout IN ('cancel', 'deny')),
+    state        TEXT NOT NULL CHECK (state IN ('pending', 'decided', 'expired', 'withdrawn')),
+    -- The verb that was decided.
+    verb         TEXT,
+    -- JSON, where they were edited or a person entered the answer.
+    decided_arguments TEXT,
+    decided_reason TEXT,
+    decided_by   TEXT REFERENCES principals (id) ON DELETE SET NULL,
+    decided_at   INTEGER,
+    created_at   INTEGER NOT NULL,
+    FOREIGN KEY (org_id, workspace_id) REFERENCES workspaces (org_id, id) ON DELETE CASCADE,
+    FOREIGN KEY (org_id, run_id) REFERENCES runs (org_id, id) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+CREATE INDEX approvals_by_state ON approvals (org_id, workspace_id, state, id);
+CREATE INDEX approvals_by_run ON approvals (org_id, run_id, id);
+CREATE INDEX approvals_by_decider ON approvals (decided_by) WHERE decided_by IS NOT NULL;
+
+-- What each person said.
+CREATE TABLE approval_decisions (
+    approval_id  TEXT NOT NULL REFERENCES approvals (id) ON DELETE CASCADE,
+    principal_id TEXT NOT NULL REFERENCES principals (id) ON DELETE CASCADE,
+    verb         TEXT NOT NULL,
+    arguments    TEXT,
+    reason       TEXT NOT NULL,
+    at           INTEGER NOT NULL,
+    PRIMARY KEY (approval_id, principal_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX approval_decisions_by_principal ON approval_decisions (principal_id);
+
+-- Leave for one exact action of one run.
+CREATE TABLE grants (
+    approval_id TEXT PRIMARY KEY NOT NULL REFERENCES approvals (id) ON DELETE CASCADE,
+    org_id      TEXT NOT NULL,
+    run_id      TEXT NOT NULL,
+    -- Of function and canonical arguments.
+    fingerprint BLOB NOT NULL,
+    used_at     INTEGER,
+    FOREIGN KEY (org_id, run_id) REFERENCES runs (org_id, id) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+CREATE INDEX grants_unused ON grants (org_id, run_id, fingerprint) WHERE used_at IS NULL;
+CREATE INDEX grants_by_run ON grants (org_id, run_id);
+
+-- Messages to a run, in order.
+CREATE TABLE messages (
+    run_id     TEXT NOT NULL,
+    message    INTEGER NOT NULL,
+    org_id     TEXT NOT NULL,
+    id         TEXT NOT NULL UNIQUE,
+    sender     TEXT REFERENCES principals (id) ON DELETE SET NULL,
+    sender_name TEXT NOT NULL,
+    text       TEXT NOT NULL,
+    sent_at    INTEGER NOT NULL,
+    -- JSON: the run that asks, its call, and the quota.
+    ask        TEXT,
+    -- Whether a segment or a call has taken it.
+    taken      INTEGER NOT NULL DEFAULT 0 CHECK (taken IN (0, 1)),
+    PRIMARY KEY (run_id, message),
+    FOREIGN KEY (org_id, run_id) REFERENCES runs (org_id, id) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+CREATE INDEX messages_waiting ON messages (run_id, message) WHERE taken = 0;
+CREATE INDEX messages_by_run ON messages (org_id, run_id);
+CREATE INDEX messages_by_sender ON messages (sender) WHERE sender IS NOT NULL;
 
 CREATE TABLE payloads (
     org_id   TEXT NOT NULL REFERENCES orgs (id) ON DELETE CASCADE,
@@ -322,6 +474,8 @@ CREATE TABLE memory (
     key         TEXT NOT NULL,
     value       TEXT NOT NULL,
     version     INTEGER NOT NULL,
+    -- In a fork's own environment: the key is gone there, whatever lies beneath.
+    deleted     INTEGER NOT NULL DEFAULT 0 CHECK (deleted IN (0, 1)),
     updated_at  INTEGER NOT NULL,
     PRIMARY KEY (org_id, agent_id, environment, key),
     FOREIGN KEY (org_id, agent_id) REFERENCES agents (org_id, id) ON DELETE CASCADE

@@ -16,3 +16,4 @@ pub mod permission;
 pub mod policy;
 pub mod run;
 pub mod time;
+pub mod wait;

@@ -125,6 +125,10 @@ ids! {
     VersionId = "ver";
     /// One execution of one agent.
     RunId = "run";
+    /// A decision asked of people.
+    ApprovalId = "apr";
+    /// A message to a run.
+    MessageId = "msg";
     /// A browser's sign-in.
     SessionId = "ses";
     /// A line of the ledger.

@@ -36,6 +36,27 @@ pub mod kind {
     pub const RUN_FINISHED: &str = "run.finished";
     pub const SEGMENT_STARTED: &str = "segment.started";
     pub const SEGMENT_ENDED: &str = "segment.ended";
+    /// The segment's quota was used up: what it did stays on the timeline, and replay ignores it.
+    pub const SEGMENT_ABANDONED: &str = "segment.abandoned";
+    /// A person or the API holds the run, or lets it go on.
+    pub const RUN_PAUSED: &str = "run.paused";
+    pub const RUN_RESUMED: &str = "run.resumed";
+    /// In the guest's lane: what was recorded of this call's failures, and of the calls after it, no longer holds.
+    pub const RUN_RETRIED: &str = "run.retried";
+    /// A limit is near.
+    pub const LIMIT_NEAR: &str = "limit.near";
+    pub const RUN_VERIFIED: &str = "run.verified";
+    /// The first entry of a fork: where it comes from, and whether a response was edited.
+    pub const RUN_FORKED: &str = "run.forked";
+    pub const APPROVAL_REQUESTED: &str = "approval.requested";
+    pub const APPROVAL_DECIDED: &str = "approval.decided";
+    pub const APPROVAL_EXPIRED: &str = "approval.expired";
+    pub const APPROVAL_WITHDRAWN: &str = "approval.withdrawn";
+    /// A message came in; its text is the request.
+    pub const MESSAGE_RECEIVED: &str = "message.received";
+    /// A child has ended, or has answered a question.
+    pub const CHILD_FINISHED: &str = "child.finished";
+    pub const CHILD_ANSWERED: &str = "child.answered";
 }
 
 /// Who may see an entry: 0 for members who may read the run; bit 0 spectators, bits 1 to 31 seats.

@@ -22,7 +22,12 @@ codes! {
         AgentsWrite = "agents:write",
         RunsRead = "runs:read",
         RunsStart = "runs:start",
+        /// Stop, pause, resume, retry, discard, fork and verify runs.
         RunsCancel = "runs:cancel",
+        /// Post messages to runs.
+        RunsMessage = "runs:message",
+        ApprovalsRead = "approvals:read",
+        ApprovalsDecide = "approvals:decide",
         KeysManage = "keys:manage",
         UsersManage = "users:manage",
         AuditRead = "audit:read",
@@ -33,8 +38,8 @@ impl Permission {
     /// The least role that has it.
     const fn least_role(self) -> Role {
         match self {
-            Self::OverviewRead | Self::AgentsRead | Self::RunsRead => Role::Viewer,
-            Self::RunsStart | Self::RunsCancel => Role::Operator,
+            Self::OverviewRead | Self::AgentsRead | Self::RunsRead | Self::ApprovalsRead => Role::Viewer,
+            Self::RunsStart | Self::RunsCancel | Self::RunsMessage | Self::ApprovalsDecide => Role::Operator,
             Self::AgentsWrite => Role::Builder,
             Self::KeysManage | Self::UsersManage | Self::AuditRead => Role::Admin,
         }

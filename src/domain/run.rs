@@ -23,11 +23,12 @@ impl RunState {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
     }
 
-    /// The one table of transitions.
+    /// The one table of transitions. What has failed goes on only when a person has it retried.
     pub const fn may_become(self, next: Self) -> bool {
         matches!(
             (self, next),
             (Self::Queued, Self::Running | Self::Cancelled)
+                | (Self::Failed, Self::Queued)
                 | (
                     Self::Running,
                     Self::Queued | Self::Waiting | Self::Succeeded | Self::Failed | Self::Cancelled
@@ -38,12 +39,74 @@ impl RunState {
 }
 
 codes! {
+    /// A reason not to dispatch a run, whatever its state.
+    Hold {
+        /// A person or the API paused it.
+        Pause = "pause",
+        Budget = "budget",
+        PrincipalRemoved = "principal_removed",
+        Review = "review",
+    }
+}
+
+impl Hold {
+    /// Its bit in a stored set.
+    pub const fn bit(self) -> u32 {
+        match self {
+            Self::Pause => 1,
+            Self::Budget => 2,
+            Self::PrincipalRemoved => 4,
+            Self::Review => 8,
+        }
+    }
+}
+
+/// The holds of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holds(u32);
+
+impl Holds {
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub const fn contains(self, hold: Hold) -> bool {
+        self.0 & hold.bit() != 0
+    }
+
+    #[must_use]
+    pub const fn with(self, hold: Hold) -> Self {
+        Self(self.0 | hold.bit())
+    }
+
+    #[must_use]
+    pub const fn without(self, hold: Hold) -> Self {
+        Self(self.0 & !hold.bit())
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = Hold> {
+        Hold::ALL.iter().copied().filter(move |hold| self.contains(*hold))
+    }
+}
+
+codes! {
     /// What made a run start.
     Trigger {
         Manual = "manual",
         Api = "api",
         Cli = "cli",
         Demo = "demo",
+        /// Another run started it.
+        Parent = "parent",
+        Fork = "fork",
     }
 }
 
@@ -74,11 +137,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_follows_a_terminal_state() {
+    fn nothing_follows_a_terminal_state_but_a_retry() {
         for &from in RunState::ALL {
             for &to in RunState::ALL {
                 if from.is_terminal() {
-                    assert!(!from.may_become(to), "{from} -> {to}");
+                    let retried = from == RunState::Failed && to == RunState::Queued;
+                    assert_eq!(from.may_become(to), retried, "{from} -> {to}");
                 }
             }
         }

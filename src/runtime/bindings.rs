@@ -23,6 +23,10 @@ pub(crate) mod javascript {
             "agentstation:agent/calls": super::agent::agentstation::agent::calls,
             "agentstation:agent/clock": super::agent::agentstation::agent::clock,
             "agentstation:agent/random": super::agent::agentstation::agent::random,
+            "agentstation:agent/waits": super::agent::agentstation::agent::waits,
+            "agentstation:agent/agents": super::agent::agentstation::agent::agents,
+            "agentstation:agent/inbox": super::agent::agentstation::agent::inbox,
+            "agentstation:agent/approvals": super::agent::agentstation::agent::approvals,
         },
     });
 }

@@ -18,7 +18,7 @@ const QUEUED: &str =
     "SELECT r.id, r.org_id, r.workspace_id, r.environment, r.agent_id, r.version_id, r.started_by, v.runtime, v.code_digest, r.attempt,
     r.segment, r.fence + 1, r.cancel_requested, r.fuel, r.active_ms, r.calls, r.journal_bytes, r.input_hash
     FROM runs r JOIN agent_versions v ON v.id = r.version_id
-    WHERE r.state = 'queued' ORDER BY r.priority DESC, r.id LIMIT :limit";
+    WHERE r.state = 'queued' AND r.holds = 0 ORDER BY r.priority DESC, r.id LIMIT :limit";
 const CLAIM: &str =
     "UPDATE runs SET state = 'running', fence = :fence, lease_node = :node, lease_until = :until, started_at = COALESCE(started_at, :now)
     WHERE id = :run AND state = 'queued'";

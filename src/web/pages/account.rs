@@ -189,5 +189,8 @@ const fn in_words(permission: Permission) -> &'static str {
         Permission::KeysManage => "make keys",
         Permission::UsersManage => "manage people",
         Permission::AuditRead => "read the audit log",
+        Permission::RunsMessage => "post messages to runs",
+        Permission::ApprovalsRead => "read what waits for a decision",
+        Permission::ApprovalsDecide => "decide what waits for a decision",
     }
 }

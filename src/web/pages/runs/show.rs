@@ -138,6 +138,8 @@ const fn trigger_words(trigger: Trigger) -> &'static str {
         Trigger::Api => "through the API",
         Trigger::Cli => "in a terminal",
         Trigger::Demo => "for the demo",
+        Trigger::Parent => "by another run",
+        Trigger::Fork => "as a fork",
     }
 }
 
