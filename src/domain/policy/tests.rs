@@ -1,5 +1,5 @@
 use super::super::call::HttpRequest;
-use super::super::manifest::HttpGrant;
+use super::super::manifest::{AskFirst, HttpGrant};
 use super::*;
 
 fn send(method: &str, url: &str) -> Call {
