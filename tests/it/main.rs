@@ -21,4 +21,5 @@ mod sandbox;
 mod security;
 mod support;
 mod tidy;
+mod waiting;
 mod ws;
