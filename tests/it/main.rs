@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod asking;
 mod auth;
 mod cli;
 mod crash;

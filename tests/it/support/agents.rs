@@ -169,6 +169,13 @@ impl TestStation {
         stored.map(|(agent, _)| agent)
     }
 
+    /// Uploads a further version of an agent.
+    pub async fn publish_version(&self, agent: &Agent, upload: Upload) {
+        agents::create(&self.app, &self.actor().await, upload, Target::Version(agent.id), None)
+            .await
+            .unwrap();
+    }
+
     pub async fn begin(&self, agent: &Agent, input: &Value) -> RunId {
         self.try_begin(agent, input).await.unwrap()
     }
