@@ -60,7 +60,7 @@ fn seconds(ms: i64) -> String {
 }
 
 /// What an agent says must not move the cursor or colour the screen.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars()
         .map(|c| {
             if c.is_control() && c != '\t' || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
