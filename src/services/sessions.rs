@@ -107,7 +107,9 @@ pub enum Listening {
 pub async fn listening(app: &App, actor: &Actor, run: RunId) -> Result<Listening, Error> {
     require(actor, Permission::RunsRead, actor.org, WHAT)?;
     let org = actor.org;
-    let read = app.store.read(move |reader| Ok((runs::get(reader, org, run)?, rows::open_of_run(reader, org, run)?)));
+    let read = app
+        .store
+        .read(move |reader| Ok((runs::get(reader, org, run)?, rows::open_of_run(reader, org, run)?)));
     let (run, open) = read.await?;
     let for_message = |wait: &rows::Wait| wait.kind == rows::Kind::Message;
     Ok(match run.wake_on {

@@ -182,13 +182,7 @@ impl<'a> Attendant<'a> {
     }
 
     /// Decides. Returns whether that is done with.
-    async fn answer(
-        &self,
-        approval: &Approval,
-        verb: Verb,
-        arguments: Option<serde_json::Value>,
-        reason: String,
-    ) -> anyhow::Result<bool> {
+    async fn answer(&self, approval: &Approval, verb: Verb, arguments: Option<serde_json::Value>, reason: String) -> anyhow::Result<bool> {
         let decide = Decide { verb, arguments, reason };
         match approvals::decide(&self.station.app, &self.station.actor, approval.id, decide, None).await {
             // Time decided first.
