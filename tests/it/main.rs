@@ -22,4 +22,5 @@ mod scripts;
 mod security;
 mod support;
 mod tidy;
+mod waiting;
 mod ws;
