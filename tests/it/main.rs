@@ -19,6 +19,7 @@ mod pages;
 mod recovery;
 mod replay;
 mod sandbox;
+mod scripts;
 mod security;
 mod support;
 mod tidy;
