@@ -5,6 +5,7 @@ pub mod agents;
 pub mod app;
 pub mod audit;
 pub mod auth;
+pub mod conversation;
 pub mod dispatcher;
 pub mod error;
 pub mod executor;
@@ -18,6 +19,7 @@ pub mod setup;
 pub mod supervisor;
 pub mod users;
 pub mod versions;
+pub mod waiting;
 
 pub use app::App;
 pub use error::{Error, FieldError};

@@ -47,6 +47,19 @@ pub async fn list(
         .await?)
 }
 
+/// Approvals that are waited for, from the oldest on, after `after`.
+///
+/// # Errors
+/// The actor may not read approvals.
+pub async fn queue(app: &App, actor: &Actor, after: Option<ApprovalId>, limit: u32) -> Result<Vec<Approval>, Error> {
+    require(actor, Permission::ApprovalsRead, actor.org, WHAT)?;
+    let (scope, limit) = (scope(actor), limit.clamp(1, PAGE_MAX));
+    Ok(app
+        .store
+        .read(move |reader| approvals::queue(reader, scope, after, limit))
+        .await?)
+}
+
 /// How many approvals are pending, counted no further than [`COUNT_MAX`].
 ///
 /// # Errors

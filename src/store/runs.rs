@@ -51,7 +51,8 @@ pub(super) const BEGAN: &str =
     WHERE id = :run AND org_id = :org AND fence = :fence AND state = 'running'";
 pub(super) const WOKEN: &str =
     "UPDATE runs SET wake_on = NULL, wake_at = NULL WHERE id = :run AND org_id = :org AND fence = :fence AND state = 'running'";
-pub(super) const BACK_TO_MESSAGE: &str = "UPDATE runs SET state = :state, segment = :segment + 1, wake_on = 'message', wake_at = NULL, tries = 0,
+pub(super) const BACK_TO_MESSAGE: &str =
+    "UPDATE runs SET state = :state, segment = :segment + 1, wake_on = 'message', wake_at = NULL, tries = 0,
     lease_node = NULL, lease_until = NULL, state_hash = (SELECT s.state_hash FROM segments s WHERE s.run_id = :run AND s.segment = :segment)
     WHERE id = :run AND org_id = :org AND segment = :segment AND state IN ('queued', 'running', 'waiting')";
 pub(super) const MARK_SESSION: &str = "UPDATE runs SET session = 1 WHERE id = :run AND org_id = :org AND session = 0";
@@ -264,7 +265,9 @@ pub fn park_inside(tx: &Tx<'_>, org: OrgId, run: RunId, fence: u64, active_ms: u
 /// # Errors
 /// [`Error::NotFound`].
 pub fn state(reader: &Reader<'_>, org: OrgId, run: RunId) -> Result<(RunState, u32), Error> {
-    reader.get(STATE, named_params! { ":run": run, ":org": org }, |row| Ok((row.get(0)?, row.get(1)?)))
+    reader.get(STATE, named_params! { ":run": run, ":org": org }, |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })
 }
 
 /// Has a run begin its next segment from the state before `segment`, with the next message.
