@@ -42,6 +42,11 @@ pub(super) const RECORDED: &str =
     WHERE s.run_id = :run AND s.segment = :segment AND s.org_id = :org AND j.segment = :segment AND j.lane = 'guest'
     ORDER BY j.seq";
 
+pub(super) const REPLIES: &str = "SELECT j.request, j.request_ref, j.request_bytes
+    FROM segments s JOIN journal j ON j.run_id = s.run_id AND j.seq >= s.first_seq
+    WHERE s.run_id = :run AND s.segment = :segment AND s.org_id = :org AND j.segment = :segment AND j.lane = 'guest' AND j.kind = 'inbox.reply'
+    ORDER BY j.seq";
+
 /// Where a run's journal is after an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
@@ -232,4 +237,21 @@ pub fn recorded(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Re
             })
         })
         .collect()
+}
+
+/// What a segment has said to those who read along, in order.
+pub fn replies(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Result<Vec<String>, Error> {
+    #[derive(serde::Deserialize)]
+    struct Said {
+        text: String,
+    }
+    let requests = reader.list(REPLIES, named_params! { ":run": run, ":org": org, ":segment": segment }, |row| {
+        Ok(payload_ref(row.get(0)?, row.get(1)?, row.get(2)?))
+    })?;
+    let mut replies = Vec::with_capacity(requests.len());
+    for request in requests {
+        let text = payload_text(reader, org, &request)?.unwrap_or_default();
+        replies.extend(serde_json::from_str::<Said>(&text).map(|said| said.text));
+    }
+    Ok(replies)
 }

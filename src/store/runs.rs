@@ -292,12 +292,12 @@ pub fn entangle(tx: &Tx<'_>, org: OrgId, run: RunId) -> Result<(), Error> {
 }
 
 /// Notes that the segment for which `run` was parked has begun, on the version and from the turn that it now has.
-pub fn began(tx: &Tx<'_>, run: &Claimed, agent_version: &str) -> Result<(), Error> {
+pub fn began(tx: &Tx<'_>, run: &Claimed) -> Result<(), Error> {
     one_row(tx.execute(
         BEGAN,
         named_params! {
             ":session": run.session, ":turn_calls": run.turn_calls as i64, ":turn_bytes": run.turn_bytes as i64, ":turn_ms": run.turn_ms as i64,
-            ":version": run.version_id, ":agent_version": agent_version, ":run": run.id, ":org": run.org, ":fence": run.fence as i64,
+            ":version": run.version_id, ":agent_version": run.agent_version, ":run": run.id, ":org": run.org, ":fence": run.fence as i64,
         },
     )?)
 }
