@@ -69,6 +69,7 @@ async fn execute(station: &Station, args: &Run, upload: agents::Upload, input: S
         version: None,
         input,
         trigger: Trigger::Cli,
+        message: None,
     };
     let id = match runs::start(app, actor, start).await {
         Ok(id) => id,
