@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod approvals;
 mod auth;
 mod cli;
 mod crash;
@@ -19,6 +20,7 @@ mod recovery;
 mod replay;
 mod sandbox;
 mod security;
+mod sessions;
 mod support;
 mod tidy;
 mod ws;

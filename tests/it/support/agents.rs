@@ -142,6 +142,24 @@ impl TestStation {
         runs::event(&self.app, &self.actor().await, id, seq).await.unwrap()
     }
 
+    /// Waits until a run waits, and returns it as the API shows it.
+    pub async fn until_waiting(&self, run: &str) -> Value {
+        let id: RunId = run.parse().unwrap();
+        let mut subscription = self.app.feed.subscribe(id);
+        let waits = async {
+            loop {
+                let shown = self.owner().get(&format!("/api/v1/runs/{run}")).await.expect(200).json();
+                if shown["state"] == "waiting" {
+                    return shown;
+                }
+                subscription.changed().await;
+            }
+        };
+        tokio::time::timeout(RUN_WITHIN, waits)
+            .await
+            .expect("the run comes to wait in time")
+    }
+
     /// Waits until the journal of a run has an entry like this.
     pub async fn until_entry(&self, id: RunId, wanted: impl Fn(&EntryView) -> bool) {
         let mut subscription = self.app.feed.subscribe(id);
