@@ -109,6 +109,7 @@ async fn seed(station: &Station) -> anyhow::Result<()> {
                     version: None,
                     input,
                     trigger: Trigger::Demo,
+                    message: None,
                 },
             )
             .await?,

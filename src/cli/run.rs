@@ -75,6 +75,7 @@ async fn execute(
         version: None,
         input,
         trigger: Trigger::Cli,
+        message: None,
     };
     let id = match runs::start(app, actor, start).await {
         Ok(id) => id,

@@ -115,11 +115,17 @@ fn api_lines() -> Vec<Line> {
     let mut lines = vec![
         get("/api/v1/runs/{run}", api::runs::show),
         post("/api/v1/runs/{run}/cancel", api::runs::cancel),
+        get("/api/v1/runs/{run}/approvals", api::approvals::of_run),
+        get("/api/v1/runs/{run}/children", api::children::list),
+        get("/api/v1/runs/{run}/messages", api::messages::list),
+        post("/api/v1/runs/{run}/messages", api::messages::post),
         get("/api/v1/runs/{run}/events", api::events::list),
         get("/api/v1/runs/{run}/events/{seq}", api::events::show),
         get("/api/v1/runs/{run}/stream", api::stream::open),
         get("/api/v1/runs/{run}/artifacts", api::artifacts::list),
         get("/api/v1/runs/{run}/artifacts/{name:.+}", api::artifacts::show),
+        get("/api/v1/approvals/{approval}", api::approvals::show),
+        post("/api/v1/approvals/{approval}/decision", api::approvals::decide),
     ];
     // A station with one organization and one workspace need not name them.
     macro_rules! workspace {
@@ -135,6 +141,8 @@ fn api_lines() -> Vec<Line> {
                 get(concat!($base, "/agents/{agent}/versions/{version}/code"), api::versions::code),
                 get(concat!($base, "/runs"), api::runs::list),
                 post(concat!($base, "/runs"), api::runs::start),
+                get(concat!($base, "/approvals"), api::approvals::list),
+                get(concat!($base, "/sessions"), api::messages::sessions),
             ]);
         };
     }

@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod approvals;
 mod asking;
 mod auth;
 mod cli;
@@ -21,6 +22,7 @@ mod replay;
 mod sandbox;
 mod scripts;
 mod security;
+mod sessions;
 mod support;
 mod tidy;
 mod waiting;

@@ -244,6 +244,7 @@ async fn an_unknown_agent_or_version_is_not_found() {
             version,
             input: "{}".to_owned(),
             trigger: agentstation::domain::run::Trigger::Api,
+            message: None,
         };
         let refused = runs::start(&station.app, &station.actor().await, start).await;
         assert!(matches!(refused, Err(Error::NotFound(_))), "{refused:?}");

@@ -186,6 +186,7 @@ impl TestStation {
             version: None,
             input: input.to_string(),
             trigger: Trigger::Api,
+            message: None,
         };
         runs::start(&self.app, &self.actor().await, start).await
     }
@@ -232,6 +233,24 @@ impl TestStation {
     /// One entry with its whole request and response.
     pub async fn entry(&self, id: RunId, seq: u64) -> EntryView {
         runs::event(&self.app, &self.actor().await, id, seq).await.unwrap()
+    }
+
+    /// Waits until a run waits, and returns it as the API shows it.
+    pub async fn until_waiting(&self, run: &str) -> Value {
+        let id: RunId = run.parse().unwrap();
+        let mut subscription = self.app.feed.subscribe(id);
+        let waits = async {
+            loop {
+                let shown = self.owner().get(&format!("/api/v1/runs/{run}")).await.expect(200).json();
+                if shown["state"] == "waiting" {
+                    return shown;
+                }
+                subscription.changed().await;
+            }
+        };
+        tokio::time::timeout(RUN_WITHIN, waits)
+            .await
+            .expect("the run comes to wait in time")
     }
 
     /// Waits until the journal of a run has an entry like this.
