@@ -86,6 +86,7 @@ impl Station {
             version: None,
             input: "{}".to_owned(),
             trigger: Trigger::Api,
+            priority: 0,
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod call;
 pub mod chat;
 pub mod error;
+pub mod fair_share;
 pub mod failure;
 pub mod grant;
 pub mod hex;

@@ -9,6 +9,7 @@ pub mod dispatcher;
 pub mod error;
 pub mod executor;
 pub mod feed;
+pub mod holds;
 pub mod housekeeping;
 pub mod javascript;
 pub mod keys;

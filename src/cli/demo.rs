@@ -106,6 +106,7 @@ async fn seed(station: &Station) -> anyhow::Result<()> {
                     version: None,
                     input,
                     trigger: Trigger::Demo,
+                    priority: 0,
                 },
             )
             .await?,

@@ -69,6 +69,7 @@ async fn execute(station: &Station, args: &Run, upload: agents::Upload, input: S
         version: None,
         input,
         trigger: Trigger::Cli,
+        priority: 0,
     };
     let id = match runs::start(app, actor, start).await {
         Ok(id) => id,

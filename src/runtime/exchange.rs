@@ -338,7 +338,7 @@ impl Exchange {
         let performed = tokio::select! {
             biased;
             performed = self.port.perform(&intended) => performed,
-            () = self.stop.stopped() => {
+            () = self.stop.interrupted() => {
                 if self.stop.reason() == Some(StopReason::Shutdown) {
                     // The intent stays open; the next start settles it by its class.
                     return Err(Interruption::Stopped(StopReason::Shutdown));
@@ -413,7 +413,7 @@ fn request_payload(call: &Call, json: String) -> Payload {
 pub(crate) fn end_of(interruption: &Interruption) -> Result<(EndReason, String), Stopped> {
     match interruption {
         Interruption::Stopped(StopReason::End(reason)) => Ok((*reason, reason.explain().to_owned())),
-        Interruption::Stopped(StopReason::Shutdown) => Err(Stopped::Shutdown),
+        Interruption::Stopped(StopReason::Shutdown | StopReason::Hold) => Err(Stopped::Requeue),
         Interruption::Nondeterminism(text) => Ok((EndReason::Nondeterminism, text.clone())),
         Interruption::Limit(text) => Ok((EndReason::JournalLimit, text.clone())),
         Interruption::Port(error) => Err(Stopped::Port(error.clone())),
@@ -423,6 +423,7 @@ pub(crate) fn end_of(interruption: &Interruption) -> Result<(EndReason, String),
 /// A segment that did not end: it goes on from its journal another time.
 #[derive(Clone, Debug)]
 pub(crate) enum Stopped {
-    Shutdown,
+    /// The station stops, or the run is held.
+    Requeue,
     Port(PortError),
 }

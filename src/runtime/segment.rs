@@ -121,7 +121,8 @@ pub enum End {
 /// Why a segment did not end.
 #[derive(Clone, Debug)]
 pub enum Left {
-    Shutdown,
+    /// The station stops, or the run is held.
+    Requeue,
     Port(PortError),
 }
 
@@ -361,7 +362,7 @@ fn end_of_failure(failure: wit::Failure, place: RunError) -> End {
 fn end_of_interruption(interruption: &Interruption) -> End {
     match end_of(interruption) {
         Ok((reason, message)) => failed(reason, message),
-        Err(Stopped::Shutdown) => End::Left(Left::Shutdown),
+        Err(Stopped::Requeue) => End::Left(Left::Requeue),
         Err(Stopped::Port(error)) => End::Left(Left::Port(error)),
     }
 }

@@ -52,7 +52,7 @@ pub async fn execute(app: &App, work: Work, stop: Stop) {
 
 /// Why a run is no longer executed here although it did not end.
 enum Halt {
-    /// On purpose: the station stops.
+    /// On purpose: the station stops, or the run is held.
     Left,
     /// Another start holds it.
     Lost,
@@ -131,7 +131,7 @@ impl<'a> Execution<'a> {
             if let Some(why) = self.stopped(version.version.manifest.limits) {
                 return match why {
                     StopReason::End(reason) => self.finish(Vec::new(), failed(reason, reason.explain().to_owned())).await,
-                    StopReason::Shutdown => self.leave(Vec::new(), Left::Shutdown).await,
+                    StopReason::Shutdown | StopReason::Hold => self.leave(Vec::new(), Left::Requeue).await,
                 };
             }
             let guest = match self.guest(&version).await {
@@ -357,7 +357,7 @@ impl<'a> Execution<'a> {
         match left {
             Left::Port(PortError::Fenced) => return Err(Halt::Lost),
             Left::Port(PortError::Unavailable(text)) => return Err(Halt::Failed(Error::Internal(text))),
-            Left::Shutdown => {}
+            Left::Requeue => {}
         }
         // Its time counts; its fuel is counted by the start that goes on from the segment's beginning.
         let totals = runs::Totals {

@@ -1,12 +1,13 @@
 //! Runs: rows, the queue in them, leases and fences.
 
+pub mod holds;
 mod queue;
 mod read;
 
 pub use queue::{Claimed, claim, next_wake, recover_expired, recover_foreign, renew};
 pub use read::{Filter, Run, count_of_agent, get, list};
 #[cfg(test)]
-pub(super) use {queue::SQL as QUEUE_SQL, read::SQL as READ_SQL};
+pub(super) use {holds::SQL as HOLDS_SQL, queue::SQL as QUEUE_SQL, read::SQL as READ_SQL};
 
 use rusqlite::named_params;
 use serde_json::json;
@@ -19,17 +20,20 @@ use crate::domain::run::{Environment, RunState, Trigger};
 use crate::domain::time::Timestamp;
 
 pub(super) const INSERT: &str = "INSERT INTO runs
-    (id, org_id, workspace_id, environment, agent_id, version_id, agent_name, agent_version, state, trigger, started_by, input_hash, created_at)
-    VALUES (:id, :org, :workspace, :environment, :agent, :version, :agent_name, :agent_version, 'queued', :trigger, :started_by, :input, :now)";
+    (id, org_id, workspace_id, environment, agent_id, version_id, agent_name, agent_version, state, trigger, started_by, priority, input_hash,
+     created_at)
+    VALUES (:id, :org, :workspace, :environment, :agent, :version, :agent_name, :agent_version, 'queued', :trigger, :started_by, :priority, :input,
+     :now)";
 pub(super) const QUEUED: &str =
     "SELECT count(*) FROM (SELECT 1 FROM runs WHERE org_id = :org AND workspace_id = :workspace AND state = 'queued' LIMIT :limit)";
 pub(super) const STATE: &str = "SELECT state, segment, next_seq FROM runs WHERE id = :run AND org_id = :org";
 pub(super) const CANCEL_NOW: &str =
-    "UPDATE runs SET state = 'cancelled', reason = 'cancelled', cancel_requested = 1, wake_at = NULL, finished_at = :now
+    "UPDATE runs SET state = 'cancelled', reason = 'cancelled', cancel_requested = 1, holds = 0, wake_at = NULL, finished_at = :now
     WHERE id = :run AND org_id = :org AND state IN ('queued', 'waiting')";
-pub(super) const CANCEL_LATER: &str = "UPDATE runs SET cancel_requested = 1 WHERE id = :run AND org_id = :org AND state = 'running'";
+// What is to stop is not held: it goes on to its end.
+pub(super) const CANCEL_LATER: &str = "UPDATE runs SET cancel_requested = 1, holds = 0 WHERE id = :run AND org_id = :org AND state = 'running'";
 pub(super) const FINISH: &str = "UPDATE runs SET state = :state, reason = :reason, error = :error, output_hash = :output, fuel = :fuel,
-    active_ms = :active_ms, finished_at = :now, lease_node = NULL, lease_until = NULL, wake_at = NULL
+    active_ms = :active_ms, finished_at = :now, lease_node = NULL, lease_until = NULL, wake_at = NULL, holds = 0
     WHERE id = :run AND org_id = :org AND fence = :fence AND state = 'running'";
 pub(super) const ADVANCE: &str = "UPDATE runs SET segment = :segment, fuel = :fuel, active_ms = :active_ms
     WHERE id = :run AND org_id = :org AND fence = :fence AND state = 'running'";
@@ -52,6 +56,8 @@ pub struct NewRun {
     pub started_by: PrincipalId,
     /// For the timeline.
     pub started_by_name: String,
+    /// From [`crate::domain::run::PRIORITY_MIN`] to [`crate::domain::run::PRIORITY_MAX`]; the higher goes first.
+    pub priority: i32,
     /// JSON.
     pub input: String,
 }
@@ -84,7 +90,7 @@ pub fn insert(tx: &Tx<'_>, scope: Scope, new: &NewRun, now: Timestamp) -> Result
         named_params! {
             ":id": new.id, ":org": scope.org, ":workspace": scope.workspace, ":environment": new.environment, ":agent": new.agent_id,
             ":version": new.version_id, ":agent_name": new.agent_name, ":agent_version": new.agent_version, ":trigger": new.trigger,
-            ":started_by": new.started_by, ":input": input, ":now": now,
+            ":started_by": new.started_by, ":priority": new.priority, ":input": input, ":now": now,
         },
     )?;
     let meta = json!({ "agent": new.agent_name, "version": new.agent_version, "by": new.started_by_name, "trigger": new.trigger });
@@ -158,7 +164,7 @@ pub fn request_cancel(tx: &Tx<'_>, org: OrgId, run: RunId, actor: PrincipalId, n
     }
 }
 
-const fn ended(state: RunState) -> &'static str {
+pub(super) const fn ended(state: RunState) -> &'static str {
     match state {
         RunState::Succeeded => "succeeded",
         RunState::Cancelled => "been cancelled",

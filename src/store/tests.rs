@@ -317,6 +317,7 @@ fn statements() -> Vec<&'static str> {
         users::SET_PASSWORD,
         users::NAMES,
     ];
+    all.extend(runs::HOLDS_SQL);
     all.extend(runs::QUEUE_SQL);
     all.extend(runs::READ_SQL);
     all

@@ -8,7 +8,7 @@ use crate::domain::id::{AgentId, LedgerId, NodeId, OrgId, PrincipalId, RunId, Se
 use crate::domain::journal::{Lane, Phase};
 use crate::domain::manifest::RuntimeKind;
 use crate::domain::permission::Role;
-use crate::domain::run::{Environment, RunState, Trigger};
+use crate::domain::run::{Environment, Holds, RunState, Trigger};
 use crate::domain::time::Timestamp;
 
 macro_rules! ids {
@@ -77,5 +77,17 @@ impl ToSql for Environment {
 impl FromSql for Environment {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         String::column_result(value).map(Self::from_stored)
+    }
+}
+
+impl ToSql for Holds {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.bits().into())
+    }
+}
+
+impl FromSql for Holds {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        u32::column_result(value).map(Self::from_bits)
     }
 }

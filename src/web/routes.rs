@@ -108,6 +108,8 @@ fn page_lines() -> Vec<Line> {
         get("/runs", pages::runs::list::show),
         get("/runs/{run}", pages::runs::show::show),
         post("/runs/{run}/cancel", pages::runs::show::cancel),
+        post("/runs/{run}/pause", pages::runs::show::pause),
+        post("/runs/{run}/resume", pages::runs::show::resume),
     ]
 }
 
@@ -115,6 +117,8 @@ fn api_lines() -> Vec<Line> {
     let mut lines = vec![
         get("/api/v1/runs/{run}", api::runs::show),
         post("/api/v1/runs/{run}/cancel", api::runs::cancel),
+        post("/api/v1/runs/{run}/pause", api::runs::pause),
+        post("/api/v1/runs/{run}/resume", api::runs::resume),
         get("/api/v1/runs/{run}/events", api::events::list),
         get("/api/v1/runs/{run}/events/{seq}", api::events::show),
         get("/api/v1/runs/{run}/stream", api::stream::open),

@@ -7,14 +7,14 @@ use super::super::tx::Cells;
 use super::super::{Error, Reader, Scope};
 use crate::domain::failure::EndReason;
 use crate::domain::id::{AgentId, OrgId, PrincipalId, RunId, VersionId, WorkspaceId};
-use crate::domain::run::{Environment, RunState, Trigger};
+use crate::domain::run::{Environment, Holds, RunState, Shown, Trigger};
 use crate::domain::time::Timestamp;
 
 macro_rules! columns {
     () => {
         "r.id, r.org_id, r.workspace_id, r.environment, r.agent_id, r.version_id, r.agent_name, r.agent_version, r.state, r.reason, r.error,
          r.trigger, r.started_by, p.name, r.input_hash, r.output_hash, r.next_seq, r.journal_bytes, r.calls, r.attempt, r.segment, r.wake_at,
-         r.cancel_requested, r.fuel, r.active_ms, r.input_tokens, r.output_tokens, r.cost_micros, r.created_at, r.started_at, r.finished_at"
+         r.cancel_requested, r.holds, r.priority, r.tries, r.dead, r.fuel, r.active_ms, r.input_tokens, r.output_tokens, r.cost_micros, r.created_at, r.started_at, r.finished_at"
     };
 }
 macro_rules! list_sql {
@@ -35,13 +35,15 @@ const GET: &str = concat!(
     " FROM runs r JOIN principals p ON p.id = r.started_by WHERE r.id = :run AND r.org_id = :org"
 );
 const LIST: &str = list_sql!("r.workspace_id = :workspace AND :state IS NULL AND :agent IS NULL");
-const LIST_STATE: &str = list_sql!("r.workspace_id = :workspace AND r.state = :state AND :agent IS NULL");
-const LIST_AGENT: &str = list_sql!("r.agent_id = :agent AND r.workspace_id = :workspace AND (:state IS NULL OR r.state = :state)");
+const LIST_STATE: &str = list_sql!("r.workspace_id = :workspace AND r.state = :state AND r.holds = 0 AND :agent IS NULL");
+const LIST_PAUSED: &str = list_sql!("r.workspace_id = :workspace AND r.holds <> 0 AND :state IS NULL AND (:agent IS NULL OR r.agent_id = :agent)");
+const LIST_AGENT: &str =
+    list_sql!("r.agent_id = :agent AND r.workspace_id = :workspace AND (:state IS NULL OR (r.state = :state AND r.holds = 0))");
 
 const COUNT_OF_AGENT: &str = "SELECT count(*) FROM (SELECT 1 FROM runs WHERE org_id = :org AND agent_id = :agent LIMIT :limit)";
 
 #[cfg(test)]
-pub(crate) const SQL: [&str; 5] = [GET, LIST, LIST_STATE, LIST_AGENT, COUNT_OF_AGENT];
+pub(crate) const SQL: [&str; 6] = [GET, LIST, LIST_STATE, LIST_PAUSED, LIST_AGENT, COUNT_OF_AGENT];
 
 /// A run with everything but its payloads.
 #[derive(Clone, Debug)]
@@ -71,6 +73,12 @@ pub struct Run {
     pub segment: u32,
     pub wake_at: Option<Timestamp>,
     pub cancel_requested: bool,
+    pub holds: Holds,
+    pub priority: i32,
+    /// Automatic tries made of the current segment.
+    pub tries: u32,
+    /// Failed, and nobody has dealt with it yet.
+    pub dead: bool,
     pub fuel: u64,
     pub active_ms: u64,
     pub input_tokens: u64,
@@ -79,6 +87,13 @@ pub struct Run {
     pub created_at: Timestamp,
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
+}
+
+impl Run {
+    /// Its state as it is shown.
+    pub const fn shown(&self) -> Shown {
+        Shown::of(self.state, self.holds)
+    }
 }
 
 fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
@@ -107,6 +122,10 @@ fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
         segment: cells.take()?,
         wake_at: cells.take()?,
         cancel_requested: cells.take()?,
+        holds: cells.take()?,
+        priority: cells.take()?,
+        tries: cells.take()?,
+        dead: cells.take()?,
         fuel: cells.take::<i64>()? as u64,
         active_ms: cells.take::<i64>()? as u64,
         input_tokens: cells.take::<i64>()? as u64,
@@ -126,7 +145,7 @@ pub fn get(reader: &Reader<'_>, org: OrgId, id: RunId) -> Result<Run, Error> {
 /// Which runs to list; everything that is `None` is any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    pub state: Option<RunState>,
+    pub state: Option<Shown>,
     pub agent: Option<AgentId>,
     /// Made at this time or later.
     pub since: Option<Timestamp>,
@@ -140,13 +159,14 @@ const AFTER_ALL: &str = "run_~";
 /// Runs from the newest on, before the run `before`.
 pub fn list(reader: &Reader<'_>, scope: Scope, filter: &Filter, before: Option<RunId>, limit: u32) -> Result<Vec<Run>, Error> {
     let sql = match (filter.agent, filter.state) {
+        (_, Some(Shown::Paused)) => LIST_PAUSED,
         (Some(_), _) => LIST_AGENT,
         (None, Some(_)) => LIST_STATE,
         (None, None) => LIST,
     };
     let before = before.map_or_else(|| AFTER_ALL.to_owned(), |id| id.to_string());
     let params = named_params! {
-        ":org": scope.org, ":workspace": scope.workspace, ":state": filter.state, ":agent": filter.agent, ":before": before,
+        ":org": scope.org, ":workspace": scope.workspace, ":state": filter.state.and_then(Shown::state), ":agent": filter.agent, ":before": before,
         ":since": filter.since.unwrap_or_default(), ":until": filter.until.unwrap_or(Timestamp::from_ms(i64::MAX)), ":limit": limit,
     };
     reader.list(sql, params, run)

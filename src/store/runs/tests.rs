@@ -85,6 +85,7 @@ impl World {
             trigger: Trigger::Api,
             started_by: self.person,
             started_by_name: "A".to_owned(),
+            priority: 0,
             input: "{}".to_owned(),
         };
         let scope = self.scope;

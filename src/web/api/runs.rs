@@ -10,9 +10,10 @@ use serde_json::value::RawValue;
 use super::idempotency::{self, Answer};
 use super::{Segments, immutable};
 use crate::domain::id::RunId;
-use crate::domain::run::{RunState, Trigger};
+use crate::domain::run::{Shown, Trigger};
 use crate::domain::time::Timestamp;
 use crate::services::agents::AgentRef;
+use crate::services::holds;
 use crate::services::runs::{self, StartRun, Whole};
 use crate::store::runs::{Filter, Run};
 use crate::web::context::Context;
@@ -36,8 +37,13 @@ pub struct RunBody {
     pub agent_id: String,
     pub version: String,
     pub version_id: String,
-    /// `queued`, `running`, `waiting`, `succeeded`, `failed` or `cancelled`.
+    /// `queued`, `running`, `waiting`, `paused`, `succeeded`, `failed` or `cancelled`.
     pub state: String,
+    /// Why it is paused: `pause`, `budget`, `principal_removed`, `review`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<String>,
+    /// From -10 to 10; the higher goes first in its organization's queue.
+    pub priority: i32,
     /// Why it failed or was cancelled, one of a closed list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -108,7 +114,9 @@ impl From<&Run> for RunBody {
             agent_id: run.agent_id.to_string(),
             version: run.agent_version.clone(),
             version_id: run.version_id.to_string(),
-            state: run.state.to_string(),
+            state: run.shown().to_string(),
+            holds: run.holds.iter().map(|hold| hold.to_string()).collect(),
+            priority: run.priority,
             reason: run.reason.map(|reason| reason.to_string()),
             error: run.error.as_deref().and_then(|error| serde_json::from_str(error).ok()),
             trigger: run.trigger.to_string(),
@@ -149,6 +157,9 @@ pub struct StartBody {
     #[schema(value_type = Option<Value>)]
     #[serde(default)]
     pub input: Option<Box<RawValue>>,
+    /// From -10 to 10; the higher goes first in your organization's queue.
+    #[serde(default)]
+    pub priority: i32,
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -215,6 +226,7 @@ impl StartBody {
             version,
             input: self.input.map_or_else(|| "{}".to_owned(), |input| input.get().to_owned()),
             trigger: Trigger::Api,
+            priority: self.priority,
         })
     }
 }
@@ -269,7 +281,7 @@ pub async fn list(
     segments.own_workspace(&state, actor).await?;
     let query = query.0;
     let run_state = match &query.state {
-        Some(text) => Some(RunState::parse(text).ok_or_else(|| Problem::invalid("/state", "there is no such state"))?),
+        Some(text) => Some(Shown::parse(text).ok_or_else(|| Problem::invalid("/state", "there is no such state"))?),
         None => None,
     };
     let agent = match &query.agent {
@@ -339,5 +351,45 @@ pub async fn cancel(
 ) -> Result<HttpResponse, Problem> {
     check_header_token(&request)?;
     let run = runs::cancel(&state.app, auth.actor(), segments.run()?, Context::request_id(&request)).await?;
+    Ok(HttpResponse::Accepted().json(RunBody::from(&run)))
+}
+
+/// Pauses a run: it is not executed until it is resumed. A call that is under way gets its result first.
+#[utoipa::path(
+    post, path = "/api/v1/runs/{run}/pause", tag = "runs", operation_id = "pauseRun",
+    params(("run" = String, Path, description = "The run's id")),
+    responses(
+        (status = 202, description = "The run as it is now", body = RunBody),
+        (status = "default", description = "A problem; `conflict` where it has ended", body = crate::web::problem::ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn pause(
+    auth: Authorized<may::RunsCancel>,
+    state: web::Data<State>,
+    segments: Segments,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    check_header_token(&request)?;
+    let run = holds::pause(&state.app, auth.actor(), segments.run()?, Context::request_id(&request)).await?;
+    Ok(HttpResponse::Accepted().json(RunBody::from(&run)))
+}
+
+/// Lets a paused run go on.
+#[utoipa::path(
+    post, path = "/api/v1/runs/{run}/resume", tag = "runs", operation_id = "resumeRun",
+    params(("run" = String, Path, description = "The run's id")),
+    responses(
+        (status = 202, description = "The run as it is now", body = RunBody),
+        (status = "default", description = "A problem; `conflict` where it has ended", body = crate::web::problem::ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn resume(
+    auth: Authorized<may::RunsCancel>,
+    state: web::Data<State>,
+    segments: Segments,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    check_header_token(&request)?;
+    let run = holds::resume(&state.app, auth.actor(), segments.run()?, Context::request_id(&request)).await?;
     Ok(HttpResponse::Accepted().json(RunBody::from(&run)))
 }

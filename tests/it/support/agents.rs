@@ -93,6 +93,7 @@ impl TestStation {
             version: None,
             input: input.to_string(),
             trigger: Trigger::Api,
+            priority: 0,
         };
         runs::start(&self.app, &self.actor().await, start).await
     }

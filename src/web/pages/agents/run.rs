@@ -95,6 +95,7 @@ pub async fn submit(
         version: Some(chosen.version.clone()),
         input: if typed.trim().is_empty() { "{}".to_owned() } else { typed.clone() },
         trigger: Trigger::Manual,
+        priority: 0,
     };
     match runs::start(&state.app, auth.actor(), start).await {
         Ok(run) => Ok(see_other(format!("/runs/{run}"))),
