@@ -7,6 +7,8 @@ use sha2::{Digest, Sha256};
 
 use super::chat::{ChatReply, ChatRequest};
 use super::failure::{Failure, codes};
+use super::id::RunId;
+use super::wait::{Answer, ApprovalRequest, AskRequest, Decision, Handle, Message, Ready, Wait};
 
 codes! {
     /// What a call does outside the sandbox, which decides how it is recorded and recovered.
@@ -147,6 +149,32 @@ pub enum Call {
         name: String,
     },
     ArtifactsList {},
+    ClockSleep {
+        ms: u64,
+    },
+    ApprovalsRequest(ApprovalRequest),
+    InboxReply {
+        text: String,
+    },
+    InboxReceive {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        timeout_ms: Option<u64>,
+    },
+    AgentsStart {
+        agent: String,
+        /// JSON.
+        input: String,
+    },
+    AgentsAsk(AskRequest),
+    WaitsOpen(Wait),
+    WaitsAny {
+        handles: Vec<Handle>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        timeout_ms: Option<u64>,
+    },
+    WaitsClose {
+        handle: Handle,
+    },
 }
 
 impl Call {
@@ -163,6 +191,15 @@ impl Call {
             Self::ArtifactsPut(_) => "artifacts.put",
             Self::ArtifactsGet { .. } => "artifacts.get",
             Self::ArtifactsList {} => "artifacts.list",
+            Self::ClockSleep { .. } => "clock.sleep",
+            Self::ApprovalsRequest(_) => "approvals.request",
+            Self::InboxReply { .. } => "inbox.reply",
+            Self::InboxReceive { .. } => "inbox.receive",
+            Self::AgentsStart { .. } => "agents.start",
+            Self::AgentsAsk(_) => "agents.ask",
+            Self::WaitsOpen(_) => "waits.open",
+            Self::WaitsAny { .. } => "waits.any",
+            Self::WaitsClose { .. } => "waits.close",
         }
     }
 
@@ -176,6 +213,19 @@ impl Call {
                 _ => EffectClass::WriteOnce,
             },
             _ => EffectClass::Local,
+        }
+    }
+
+    /// The call that these arguments make, where `function` has an effect outside the station. Used where people edit arguments.
+    ///
+    /// # Errors
+    /// The function cannot be approved beforehand, or the arguments are not its.
+    pub fn of_action(function: &str, arguments: &serde_json::Value) -> Result<Self, String> {
+        let read = |error: serde_json::Error| format!("these are no arguments of {function}: {error}");
+        match function {
+            "http.send" => HttpRequest::deserialize(arguments).map(Self::HttpSend).map_err(read),
+            "models.chat" => ChatRequest::deserialize(arguments).map(Self::ModelsChat).map_err(read),
+            _ => Err(format!("{function} is no function that a person can give leave for")),
         }
     }
 
@@ -199,6 +249,17 @@ pub enum Reply {
     Artifact(ArtifactInfo),
     ArtifactFound(Option<ArtifactInfo>),
     Artifacts(Vec<ArtifactInfo>),
+    /// A timer was due, a reply is said, a wait is closed.
+    Done,
+    Decision(Decision),
+    Message(Option<Message>),
+    /// A child was started.
+    Child(RunId),
+    /// A child has ended; its output, JSON.
+    ChildOutput(String),
+    Answer(Answer),
+    Handle(Handle),
+    Ready(Option<Ready>),
 }
 
 /// How a call ended; its JSON is the journal's response.

@@ -53,6 +53,29 @@ pub const NAME_BYTES_MAX: usize = 64;
 /// Runs that may wait in one organization's queue.
 pub const QUEUED_RUNS_MAX: u32 = 10_000;
 
+/// Milliseconds of the longest wait: a year.
+pub const WAIT_MS_MAX: u64 = 366 * 24 * 3600 * 1000;
+/// Waits that one segment may have open.
+pub const WAITS_OPEN_MAX: u32 = 256;
+/// Bytes of an approval's action and of its reason.
+pub const ACTION_BYTES_MAX: usize = 120;
+pub const REASON_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of an approval's arguments.
+pub const ARGUMENTS_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of a message or a reply.
+pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// Messages that a run may have waiting.
+pub const MESSAGES_WAITING_MAX: u32 = 1_000;
+/// Runs above a run: its parent, its parent's parent, and so on.
+pub const CHILD_DEPTH_MAX: u32 = 8;
+/// Children that one run may start.
+pub const CHILDREN_MAX: u32 = 1_000;
+/// How often one agent may stand in a chain of parents: bounds agents that start each other.
+pub const SAME_AGENT_IN_CHAIN_MAX: usize = 3;
+/// Calls and journal bytes of a run over all its turns; a turn has the agent's own limits.
+pub const RUN_CALLS_MAX: u64 = 10_000_000;
+pub const RUN_JOURNAL_BYTES_MAX: u64 = 10 << 30;
+
 /// What one run of an agent may use. Every field has a default and a ceiling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

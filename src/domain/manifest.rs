@@ -77,6 +77,31 @@ pub struct HttpGrant {
     /// The header by which this host knows a repeated write; makes POST and PATCH repeatable.
     #[serde(default, rename = "idempotency-header", skip_serializing_if = "Option::is_none")]
     pub idempotency_header: Option<String>,
+    /// Whether a person decides before a write that cannot be repeated or undone.
+    #[serde(default, skip_serializing_if = "AskFirst::is_default")]
+    pub approval: AskFirst,
+}
+
+codes! {
+    /// When a person is asked before a request is sent.
+    AskFirst {
+        /// Before POST and PATCH without an idempotency header, and before DELETE.
+        Writes = "writes",
+        Never = "never",
+    }
+}
+
+impl Default for AskFirst {
+    fn default() -> Self {
+        Self::Writes
+    }
+}
+
+impl AskFirst {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::Writes
+    }
 }
 
 impl HttpGrant {
@@ -106,7 +131,15 @@ impl Capabilities {
             words.push(format!("Ask the language model “{model}”, which costs money"));
         }
         for grant in &self.http {
-            words.push(format!("Send {} requests to {}", grant.methods.join(", "), grant.host));
+            let mut line = format!("Send {} requests to {}", grant.methods.join(", "), grant.host);
+            let writes = grant
+                .methods
+                .iter()
+                .any(|method| !matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS"));
+            if writes && grant.approval == AskFirst::Never {
+                line.push_str(", without asking a person first");
+            }
+            words.push(line);
         }
         if self.memory {
             words.push("Remember things between runs".to_owned());

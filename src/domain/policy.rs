@@ -2,7 +2,7 @@
 
 use super::call::{Call, EffectClass};
 use super::grant;
-use super::manifest::Capabilities;
+use super::manifest::{AskFirst, Capabilities};
 
 /// A rule of the policy that decided.
 pub type Rule = &'static str;
@@ -17,10 +17,10 @@ pub enum Decision {
 }
 
 /// The default policy's version, written with each intent.
-pub const POLICY_VERSION: &str = "default-1";
+pub const POLICY_VERSION: &str = "default-2";
 
 /// The default policy: what the manifest grants is allowed, everything else is denied.
-/// A write over HTTP is allowed where its method is granted for its host.
+/// Of the writes over HTTP that are granted, those that cannot be repeated or undone wait for a person, unless the grant says otherwise.
 pub fn decide(granted: &Capabilities, call: &Call) -> Decision {
     match call {
         Call::ModelsChat(request) => {
@@ -49,6 +49,25 @@ pub fn decide(granted: &Capabilities, call: &Call) -> Decision {
             }
         }
         Call::ArtifactsPut(_) | Call::ArtifactsGet { .. } | Call::ArtifactsList {} => Decision::Allow("own-artifacts"),
+        Call::AgentsStart { agent, .. } => {
+            if granted.agents.contains(agent) {
+                Decision::Allow("manifest.agents")
+            } else {
+                Decision::Deny(
+                    "manifest.agents",
+                    format!("the manifest does not let it start “{agent}”; add it to capabilities.agents"),
+                )
+            }
+        }
+        // A person answers, time passes, or a run that this one started does: none of it reaches further than that run may.
+        Call::ClockSleep { .. }
+        | Call::ApprovalsRequest(_)
+        | Call::InboxReply { .. }
+        | Call::InboxReceive { .. }
+        | Call::AgentsAsk(_)
+        | Call::WaitsOpen(_)
+        | Call::WaitsAny { .. }
+        | Call::WaitsClose { .. } => Decision::Allow("own-waits"),
     }
 }
 
@@ -65,8 +84,18 @@ fn decide_http(granted: &Capabilities, method: &str, url: &str) -> Decision {
     if matching.is_empty() {
         return Decision::Deny(RULE, format!("the manifest grants no HTTP to {host}; add it to capabilities.http"));
     }
-    if matching.iter().any(|grant| grant.methods.contains(&method)) {
-        Decision::Allow(RULE)
+    let granting: Vec<_> = matching.iter().filter(|grant| grant.methods.contains(&method)).collect();
+    if !granting.is_empty() {
+        let repeatable = match method.as_str() {
+            "GET" | "HEAD" | "OPTIONS" | "PUT" => true,
+            "DELETE" => false,
+            _ => matching.iter().any(|grant| grant.idempotency_header.is_some()),
+        };
+        if repeatable || granting.iter().any(|grant| grant.approval == AskFirst::Never) {
+            Decision::Allow(RULE)
+        } else {
+            Decision::Ask("default.ask-before-writes")
+        }
     } else {
         Decision::Deny(RULE, format!("the manifest does not grant {method} to {host}"))
     }

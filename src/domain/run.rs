@@ -83,6 +83,18 @@ pub const PRIORITY_MIN: i32 = -10;
 pub const PRIORITY_MAX: i32 = 10;
 
 codes! {
+    /// What a run that is between two executions goes on with.
+    WakeOn {
+        /// The next segment begins at its time.
+        Timer = "timer",
+        /// The next segment begins with a message.
+        Message = "message",
+        /// The current segment is tried again.
+        Retry = "retry",
+    }
+}
+
+codes! {
     /// A reason not to dispatch a run, whatever its state.
     Hold {
         /// A person or the API paused it.

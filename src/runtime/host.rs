@@ -1,13 +1,17 @@
 //! The functions a guest can import: one file for each WIT interface. Each turns WIT values into a domain call and back.
 
+mod agents;
+mod approvals;
 mod artifacts;
 mod calls;
 mod clock;
 mod http;
+mod inbox;
 mod memory;
 mod models;
 mod random;
 mod timeline;
+mod waits;
 
 use std::sync::Arc;
 
@@ -19,6 +23,7 @@ use super::exchange::{Exchange, Interruption};
 use super::limiter::Limiter;
 use crate::domain::call::{Call, CallResult, Reply};
 use crate::domain::failure::{Failure, FailureCode};
+use crate::domain::id::RunId;
 
 /// What a guest's store holds.
 pub(crate) struct Guest {
@@ -29,7 +34,7 @@ pub(crate) struct Guest {
 }
 
 /// Every import an agent may have, by the name of its interface.
-pub(crate) const INTERFACES: [&str; 9] = [
+pub(crate) const INTERFACES: [&str; 13] = [
     "types",
     "models",
     "http",
@@ -39,6 +44,10 @@ pub(crate) const INTERFACES: [&str; 9] = [
     "calls",
     "clock",
     "random",
+    "approvals",
+    "inbox",
+    "agents",
+    "waits",
 ];
 
 /// The full name of an interface.
@@ -51,7 +60,7 @@ type LinkPart = fn(&mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()>;
 
 /// Links every interface.
 pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    let parts: [(&str, LinkPart); 8] = [
+    let parts: [(&str, LinkPart); 12] = [
         ("models", models::link),
         ("http", http::link),
         ("memory", memory::link),
@@ -60,6 +69,10 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         ("calls", calls::link),
         ("clock", clock::link),
         ("random", random::link),
+        ("approvals", approvals::link),
+        ("inbox", inbox::link),
+        ("agents", agents::link),
+        ("waits", waits::link),
     ];
     for (name, part) in parts {
         part(&mut linker.instance(&interface_name(name))?)?;
@@ -127,6 +140,21 @@ macro_rules! expect_reply {
     };
 }
 use expect_reply;
+
+/// Takes the answer of a call that has nothing to say but that it is done.
+fn done(result: Result<Reply, wit::types::Failure>) -> Result<(), wit::types::Failure> {
+    match result {
+        Ok(Reply::Done) => Ok(()),
+        Ok(_) => Err(failure_out(mismatch())),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// A run's id as an agent gives it.
+fn run_id(text: &str) -> Result<RunId, Failure> {
+    text.parse()
+        .map_err(|_| Failure::new(FailureCode::Invalid, "that is no run's id; agents.start gives one"))
+}
 
 /// `extra` is for fields that later versions add; this version has none.
 fn no_extra(extra: Option<&str>) -> Result<(), Failure> {

@@ -18,6 +18,7 @@ use crate::domain::failure::{EndReason, Failure, FailureCode};
 use crate::domain::limits::{AgentLimits, OUTPUT_BYTES_MAX, STATE_BYTES_MAX};
 use crate::domain::manifest::Finding;
 use crate::domain::time::Timestamp;
+use crate::domain::wait::Message;
 
 /// Fuel between two points at which a computing guest lets others run and can be stopped: about a millisecond.
 const YIELD_FUEL: u64 = 10_000_000;
@@ -33,7 +34,7 @@ const HOSTCALL_BYTES_MAX: usize = 48 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
 pub enum Event {
-    Message { text: String },
+    Message(Message),
     Timer { due_ms: u64 },
 }
 
@@ -274,7 +275,13 @@ async fn drive<T>(guest: impl Future<Output = T>, exchange: &Exchange, time_left
 
 fn event_in(event: Event) -> wit::Event {
     match event {
-        Event::Message { text } => wit::Event::Message(wit::MessageEvent { text, extra: None }),
+        Event::Message(message) => wit::Event::Message(wit::MessageEvent {
+            id: message.id.to_string(),
+            text: message.text,
+            sender: message.sender,
+            sent_ms: message.sent_ms,
+            extra: None,
+        }),
         Event::Timer { due_ms } => wit::Event::Timer(wit::TimerEvent { due_ms, extra: None }),
     }
 }

@@ -4,12 +4,13 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 
 use crate::domain::call::EffectClass;
 use crate::domain::failure::EndReason;
-use crate::domain::id::{AgentId, LedgerId, NodeId, OrgId, PrincipalId, RunId, SessionId, VersionId, WorkspaceId};
+use crate::domain::id::{AgentId, ApprovalId, LedgerId, MessageId, NodeId, OrgId, PrincipalId, RunId, SessionId, VersionId, WorkspaceId};
 use crate::domain::journal::{Lane, Phase};
 use crate::domain::manifest::RuntimeKind;
 use crate::domain::permission::Role;
-use crate::domain::run::{Environment, Holds, RunState, Trigger};
+use crate::domain::run::{Environment, Holds, RunState, Trigger, WakeOn};
 use crate::domain::time::Timestamp;
+use crate::domain::wait::{ApprovalKind, ApprovalState, OnTimeout, Verb};
 
 macro_rules! ids {
     ($($id:ty),* $(,)?) => {$(
@@ -52,9 +53,25 @@ ids!(
     RunId,
     SessionId,
     LedgerId,
-    NodeId
+    NodeId,
+    ApprovalId,
+    MessageId
 );
-codes_as_text!(RunState, Trigger, EndReason, Lane, Phase, EffectClass, Role, RuntimeKind);
+codes_as_text!(
+    RunState,
+    WakeOn,
+    Trigger,
+    EndReason,
+    Lane,
+    Phase,
+    EffectClass,
+    Role,
+    RuntimeKind,
+    ApprovalKind,
+    ApprovalState,
+    OnTimeout,
+    Verb
+);
 
 impl ToSql for Timestamp {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {

@@ -1,5 +1,5 @@
 use super::super::call::HttpRequest;
-use super::super::manifest::HttpGrant;
+use super::super::manifest::{AskFirst, HttpGrant};
 use super::*;
 
 fn send(method: &str, url: &str) -> Call {
@@ -18,6 +18,7 @@ fn granting(host: &str, methods: &[&str]) -> Capabilities {
             host: host.to_owned(),
             methods: methods.iter().map(|&m| m.to_owned()).collect(),
             idempotency_header: None,
+            approval: AskFirst::default(),
         }],
         ..Capabilities::default()
     }

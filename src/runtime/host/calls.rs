@@ -5,7 +5,10 @@ use wasmtime::component::LinkerInstance;
 use super::super::bindings::wit::calls::{Call as WitCall, Reply as WitReply};
 use super::super::bindings::wit::types::Failure as WitFailure;
 use super::super::exchange::Exchange;
-use super::{Guest, Prepared, artifacts, enter, expect_reply, failure_out, http, memory, mismatch, models, reply_of, trap};
+use super::{
+    Guest, Prepared, agents, approvals, artifacts, clock, done, enter, expect_reply, failure_out, http, inbox, memory, mismatch, models,
+    reply_of, trap, waits,
+};
 use crate::domain::call::Reply;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::limits::CALLS_AT_ONCE_MAX;
@@ -23,6 +26,15 @@ enum Shape {
     ArtifactPut,
     ArtifactGet,
     ArtifactList,
+    Sleep,
+    Approval,
+    InboxReply,
+    InboxReceive,
+    AgentStart,
+    AgentAsk,
+    WaitOpen,
+    WaitAny,
+    WaitClose,
 }
 
 fn prepare(call: WitCall) -> (Shape, Prepared) {
@@ -37,6 +49,15 @@ fn prepare(call: WitCall) -> (Shape, Prepared) {
         WitCall::ArtifactsPut(request) => (Shape::ArtifactPut, artifacts::put(request)),
         WitCall::ArtifactsGet(name) => (Shape::ArtifactGet, artifacts::get(name)),
         WitCall::ArtifactsList => (Shape::ArtifactList, artifacts::list()),
+        WitCall::ClockSleep(ms) => (Shape::Sleep, clock::sleep(ms)),
+        WitCall::ApprovalsRequest(request) => (Shape::Approval, approvals::request(request)),
+        WitCall::InboxReply(text) => (Shape::InboxReply, inbox::reply(text)),
+        WitCall::InboxReceive(timeout_ms) => (Shape::InboxReceive, inbox::receive(timeout_ms)),
+        WitCall::AgentsStart(request) => (Shape::AgentStart, agents::start(request)),
+        WitCall::AgentsAsk(request) => (Shape::AgentAsk, agents::ask(request)),
+        WitCall::WaitsOpen(wait) => (Shape::WaitOpen, waits::open(wait)),
+        WitCall::WaitsAny(request) => (Shape::WaitAny, waits::any(request)),
+        WitCall::WaitsClose(handle) => (Shape::WaitClose, waits::close(handle)),
     }
 }
 
@@ -52,6 +73,15 @@ async fn shape(shape: Shape, result: Result<Reply, WitFailure>, exchange: &Excha
         Shape::ArtifactPut => WitReply::ArtifactsPut(artifacts::was_put(result)),
         Shape::ArtifactGet => WitReply::ArtifactsGet(artifacts::found(result, exchange).await?),
         Shape::ArtifactList => WitReply::ArtifactsList(artifacts::listed(result)),
+        Shape::Sleep => WitReply::ClockSleep(done(result)),
+        Shape::Approval => WitReply::ApprovalsRequest(approvals::decided(result)),
+        Shape::InboxReply => WitReply::InboxReply(done(result)),
+        Shape::InboxReceive => WitReply::InboxReceive(inbox::received(result)),
+        Shape::AgentStart => WitReply::AgentsStart(agents::started(result)),
+        Shape::AgentAsk => WitReply::AgentsAsk(agents::answered(result)),
+        Shape::WaitOpen => WitReply::WaitsOpen(waits::opened(result)),
+        Shape::WaitAny => WitReply::WaitsAny(waits::first(result)),
+        Shape::WaitClose => WitReply::WaitsClose(done(result)),
     })
 }
 

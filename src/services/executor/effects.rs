@@ -35,7 +35,7 @@ pub(super) fn local(tx: &Tx<'_>, caller: &Caller, pending: &PendingCall, now: Ti
         Call::ArtifactsPut(info) => check_artifact(tx, caller, info).map(|()| Reply::Artifact(info.clone())),
         Call::ArtifactsGet { name } => artifacts::find(tx, caller.org, caller.run, name).map(Reply::ArtifactFound),
         Call::ArtifactsList {} => artifacts::list(tx, caller.org, caller.run).map(Reply::Artifacts),
-        Call::ModelsChat(_) | Call::HttpSend(_) => {
+        _ => {
             return Err(store::Error::Internal(format!("{} is not local", pending.call.function()).into()));
         }
     };

@@ -12,10 +12,10 @@ use crate::domain::fair_share::{Waiting, share};
 use crate::domain::id::{AgentId, NodeId, OrgId, PrincipalId, RunId, VersionId, WorkspaceId};
 use crate::domain::journal::{NewEntry, kind};
 use crate::domain::manifest::RuntimeKind;
-use crate::domain::run::Environment;
+use crate::domain::run::{Environment, WakeOn};
 use crate::domain::time::Timestamp;
 
-const WAKE: &str = "UPDATE runs SET state = 'queued', wake_at = NULL WHERE state = 'waiting' AND wake_at IS NOT NULL AND wake_at <= :now";
+const WAKE: &str = "UPDATE runs SET state = 'queued' WHERE state = 'waiting' AND wake_at IS NOT NULL AND wake_at <= :now";
 const NEXT_WAKE: &str = "SELECT wake_at FROM runs WHERE state = 'waiting' AND wake_at IS NOT NULL ORDER BY wake_at LIMIT 1";
 // One step of the index for each organization with queued runs, however many it has.
 const WAITING: &str = "WITH RECURSIVE waiting (org) AS (
@@ -29,7 +29,8 @@ const COUNT: &str =
 const SERVED: &str = "UPDATE orgs SET served = :served WHERE id = :org";
 const QUEUED: &str =
     "SELECT r.id, r.org_id, r.workspace_id, r.environment, r.agent_id, r.version_id, r.started_by, v.runtime, v.code_digest, r.attempt,
-    r.segment, r.fence + 1, r.cancel_requested, r.fuel, r.active_ms, r.calls, r.journal_bytes, r.input_hash
+    r.segment, r.fence + 1, r.cancel_requested, r.fuel, r.active_ms, r.calls, r.journal_bytes, r.input_hash, r.wake_on, r.wake_at, r.state_hash,
+    r.pinned, r.turn_calls, r.turn_bytes, r.turn_ms, r.retry, r.tries, r.parent_run_id, r.depth, r.forked_from, r.ask_writes, r.session
     FROM runs r JOIN agent_versions v ON v.id = r.version_id
     WHERE r.state = 'queued' AND r.holds = 0 AND r.org_id = :org ORDER BY r.priority DESC, r.id LIMIT :limit";
 const CLAIM: &str =
@@ -72,6 +73,27 @@ pub struct Claimed {
     pub calls: u64,
     pub journal_bytes: u64,
     pub input_hash: Hash,
+    /// What the next segment begins with, where it has not begun.
+    pub wake_on: Option<WakeOn>,
+    pub wake_at: Option<Timestamp>,
+    /// State for that segment.
+    pub state_hash: Option<Hash>,
+    /// Whether its version was named when it was started.
+    pub pinned: bool,
+    /// Where `calls`, `journal_bytes` and `active_ms` stood when the current turn began.
+    pub turn_calls: u64,
+    pub turn_bytes: u64,
+    pub turn_ms: u64,
+    /// JSON of its retry policy.
+    pub retry: String,
+    /// Automatic tries made of the current segment.
+    pub tries: u32,
+    pub parent: Option<RunId>,
+    pub depth: u32,
+    pub forked_from: Option<RunId>,
+    /// Of a fork: its writes ask a person first.
+    pub ask_writes: bool,
+    pub session: bool,
 }
 
 /// Takes up to `limit` runs from the queue, those whose time has come included. Each next slot goes to the organization with the fewest
@@ -153,6 +175,20 @@ fn heads(tx: &Tx<'_>, org: OrgId, limit: u32) -> Result<Vec<Claimed>, Error> {
             calls: cells.take::<i64>()? as u64,
             journal_bytes: cells.take::<i64>()? as u64,
             input_hash: cells.take()?,
+            wake_on: cells.take()?,
+            wake_at: cells.take()?,
+            state_hash: cells.take()?,
+            pinned: cells.take()?,
+            turn_calls: cells.take::<i64>()? as u64,
+            turn_bytes: cells.take::<i64>()? as u64,
+            turn_ms: cells.take::<i64>()? as u64,
+            retry: cells.take()?,
+            tries: cells.take()?,
+            parent: cells.take()?,
+            depth: cells.take()?,
+            forked_from: cells.take()?,
+            ask_writes: cells.take()?,
+            session: cells.take()?,
         })
     })
 }

@@ -7,14 +7,15 @@ use super::super::tx::Cells;
 use super::super::{Error, Reader, Scope};
 use crate::domain::failure::EndReason;
 use crate::domain::id::{AgentId, OrgId, PrincipalId, RunId, VersionId, WorkspaceId};
-use crate::domain::run::{Environment, Holds, RunState, Shown, Trigger};
+use crate::domain::run::{Environment, Holds, RunState, Shown, Trigger, WakeOn};
 use crate::domain::time::Timestamp;
 
 macro_rules! columns {
     () => {
         "r.id, r.org_id, r.workspace_id, r.environment, r.agent_id, r.version_id, r.agent_name, r.agent_version, r.state, r.reason, r.error,
          r.trigger, r.started_by, p.name, r.input_hash, r.output_hash, r.next_seq, r.journal_bytes, r.calls, r.attempt, r.segment, r.wake_at,
-         r.cancel_requested, r.holds, r.priority, r.tries, r.dead, r.fuel, r.active_ms, r.input_tokens, r.output_tokens, r.cost_micros, r.created_at, r.started_at, r.finished_at"
+         r.wake_on, r.cancel_requested, r.holds, r.priority, r.session, r.tries, r.dead, r.parent_run_id, r.depth, r.forked_from, r.forked_seq, r.ask_writes,
+         r.fuel, r.active_ms, r.input_tokens, r.output_tokens, r.cost_micros, r.created_at, r.started_at, r.finished_at"
     };
 }
 macro_rules! list_sql {
@@ -72,13 +73,26 @@ pub struct Run {
     pub attempt: u32,
     pub segment: u32,
     pub wake_at: Option<Timestamp>,
+    /// Between two segments: what the next begins with.
+    pub wake_on: Option<WakeOn>,
     pub cancel_requested: bool,
     pub holds: Holds,
+    /// Higher goes first.
     pub priority: i32,
+    /// Whether people talk with it.
+    pub session: bool,
     /// Automatic tries made of the current segment.
     pub tries: u32,
-    /// Failed, and nobody has dealt with it yet.
+    /// Failed, and nobody has dealt with it.
     pub dead: bool,
+    pub parent: Option<RunId>,
+    /// How many runs stand above it.
+    pub depth: u32,
+    pub forked_from: Option<RunId>,
+    /// The entry it was forked from.
+    pub forked_seq: Option<u64>,
+    /// Of a fork: whether its writes ask a person first.
+    pub ask_writes: bool,
     pub fuel: u64,
     pub active_ms: u64,
     pub input_tokens: u64,
@@ -121,11 +135,18 @@ fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
         attempt: cells.take()?,
         segment: cells.take()?,
         wake_at: cells.take()?,
+        wake_on: cells.take()?,
         cancel_requested: cells.take()?,
         holds: cells.take()?,
         priority: cells.take()?,
+        session: cells.take()?,
         tries: cells.take()?,
         dead: cells.take()?,
+        parent: cells.take()?,
+        depth: cells.take()?,
+        forked_from: cells.take()?,
+        forked_seq: cells.take::<Option<i64>>()?.map(|seq| seq as u64),
+        ask_writes: cells.take()?,
         fuel: cells.take::<i64>()? as u64,
         active_ms: cells.take::<i64>()? as u64,
         input_tokens: cells.take::<i64>()? as u64,
