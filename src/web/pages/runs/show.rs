@@ -8,7 +8,7 @@ use super::words;
 use crate::domain::call::ArtifactInfo;
 use crate::domain::failure::EndReason;
 use crate::domain::permission::Permission;
-use crate::domain::run::{Hold, Trigger};
+use crate::domain::run::Trigger;
 use crate::domain::time::Timestamp;
 use crate::services::{holds, runs, users};
 use crate::store::runs::Run;
@@ -52,8 +52,6 @@ struct RunPage {
     fuel: u64,
     entries: u64,
     may_cancel: bool,
-    /// Held by a person.
-    paused: bool,
     may_start: bool,
     failure: Option<RunFailure>,
     input: String,
@@ -115,7 +113,6 @@ pub async fn show(
             fuel: run.fuel,
             entries: run.last_seq,
             may_cancel: !run.state.is_terminal() && may(actor, Permission::RunsCancel),
-            paused: run.holds.contains(Hold::Pause),
             may_start: may(actor, Permission::RunsStart),
             failure: failure(&run),
             input: pretty(&input),
