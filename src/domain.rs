@@ -15,6 +15,8 @@ pub mod manifest;
 pub mod money;
 pub mod permission;
 pub mod policy;
+pub mod retry;
 pub mod run;
+pub mod supersede;
 pub mod time;
 pub mod wait;

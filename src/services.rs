@@ -14,6 +14,7 @@ pub mod housekeeping;
 pub mod javascript;
 pub mod keys;
 pub mod overview;
+mod retry;
 pub mod runs;
 pub mod setup;
 pub mod supervisor;

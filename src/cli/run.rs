@@ -22,7 +22,7 @@ const PAGE: u32 = 500;
 pub async fn run(config: Config, args: Run) -> anyhow::Result<Exit> {
     let upload = files::agent(&args.path)?;
     let input = input(&args)?;
-    let station = station::temporary(config).await?;
+    let station = station::temporary(config.without_retries()).await?;
     let exit = execute(&station, &args, upload, input).await;
     station.close().await;
     exit

@@ -233,7 +233,8 @@ impl Exchange {
             self.deliver(recorded.iter().filter_map(|recorded| recorded.end.as_ref()).map(|(at, _)| *at));
         }
         if results.iter().any(Option::is_none) {
-            let resumed = if recorded.is_some() { Resumed::OpenIntent } else { Resumed::No };
+            let open = recorded.iter().flatten().any(|recorded| recorded.end.is_none() && !recorded.superseded);
+            let resumed = if open { Resumed::OpenIntent } else { Resumed::No };
             let live = calls
                 .into_iter()
                 .zip(arguments)
@@ -248,7 +249,16 @@ impl Exchange {
                     let mut entry = self.entry(&inner, ordinal, sub, call.function(), fuel, print);
                     entry.request = Some(request_payload(&call, json));
                     self.count(&mut inner, 1, entry.journal_bytes())?;
-                    pending.push((i, PendingCall { call, body, entry }));
+                    let generation = inner.replay.generation(ordinal);
+                    pending.push((
+                        i,
+                        PendingCall {
+                            call,
+                            body,
+                            entry,
+                            generation,
+                        },
+                    ));
                 }
             }
             let answered = self.during_call(self.live(pending, resumed)).await?;

@@ -29,6 +29,8 @@ pub struct PendingCall {
     pub body: Option<Vec<u8>>,
     /// `phase`, `meta`, `request` and `response` are the port's to fill.
     pub entry: NewEntry,
+    /// Tells calls apart that had the same number in the segment before and after a retry.
+    pub generation: u32,
 }
 
 /// What a recorded but unfinished call means on recovery.

@@ -3,6 +3,7 @@
 mod claim;
 mod effects;
 mod port;
+mod retry;
 mod summary;
 
 use std::sync::Arc;
@@ -175,7 +176,7 @@ impl<'a> Execution<'a> {
                         )
                         .await;
                 }
-                End::Failed { reason, error } => return self.finish(unwritten, Final::of(reason, error)).await,
+                End::Failed { reason, error } => return self.fail(&version, unwritten, reason, error).await,
             }
         }
     }

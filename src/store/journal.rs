@@ -5,9 +5,11 @@ use rusqlite::{Row, named_params};
 use super::hash::Hash;
 use super::tx::Cells;
 use super::{Error, Reader, Tx, payloads};
+use crate::domain::failure::FailureCode;
 use crate::domain::id::{OrgId, RunId};
-use crate::domain::journal::{Entry, NewEntry, Payload, PayloadRef};
+use crate::domain::journal::{Entry, NewEntry, Payload, PayloadRef, kind};
 use crate::domain::limits::{META_BYTES_MAX, PAYLOAD_INLINE_BYTES_MAX};
+use crate::domain::supersede::Step;
 use crate::domain::time::Timestamp;
 
 pub(super) const ALLOCATE: &str =
@@ -39,6 +41,11 @@ pub(super) const RECORDED: &str =
     "SELECT j.at, j.call, j.sub, j.phase, j.kind, j.fingerprint, j.fuel, j.response, j.response_ref, j.response_bytes
     FROM segments s JOIN journal j ON j.run_id = s.run_id AND j.seq >= s.first_seq
     WHERE s.run_id = :run AND s.segment = :segment AND s.org_id = :org AND j.segment = :segment AND j.lane = 'guest'
+    ORDER BY j.seq";
+
+pub(super) const STEPS: &str = "SELECT j.seq, j.call, COALESCE(j.sub, 0), j.phase, j.kind, j.class, CAST(json_extract(j.meta, '$.code') AS TEXT)
+    FROM segments s JOIN journal j ON j.run_id = s.run_id AND j.seq >= s.first_seq
+    WHERE s.run_id = :run AND s.segment = :segment AND s.org_id = :org AND j.segment = :segment AND j.lane = 'guest' AND j.call IS NOT NULL
     ORDER BY j.seq";
 
 /// Where a run's journal is after an append.
@@ -81,7 +88,8 @@ pub fn append(tx: &Tx<'_>, org: OrgId, run: RunId, fence: Option<u64>, entries: 
 }
 
 fn is_result(entry: &NewEntry) -> bool {
-    entry.phase == crate::domain::journal::Phase::End && entry.kind != "step"
+    // A retry's marker is nobody's call.
+    (entry.phase == crate::domain::journal::Phase::End && entry.kind != "step") || entry.kind == kind::RUN_RETRIED
 }
 
 /// In the row where it is small, else beside it.
@@ -229,4 +237,20 @@ pub fn recorded(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Re
             })
         })
         .collect()
+}
+
+/// The guest's lane of a segment as retries see it, in order.
+pub fn steps(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Result<Vec<Step>, Error> {
+    reader.list(STEPS, named_params! { ":run": run, ":org": org, ":segment": segment }, |row| {
+        let mut cells = Cells::of(row);
+        Ok(Step {
+            seq: cells.take::<i64>()? as u64,
+            call: cells.take()?,
+            sub: cells.take()?,
+            phase: cells.take()?,
+            kind: cells.take()?,
+            class: cells.take()?,
+            code: cells.take::<Option<String>>()?.and_then(|code| FailureCode::parse(&code)),
+        })
+    })
 }

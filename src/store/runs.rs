@@ -4,12 +4,13 @@ mod end;
 pub mod holds;
 mod queue;
 mod read;
+pub mod retry;
 
 pub use end::{Tell, Touched, cancel, forget_waits, outcome, settle};
 pub use queue::{Claimed, claim, next_wake, recover_expired, recover_foreign, renew};
 pub use read::{Filter, Run, count_of_agent, get, list};
 #[cfg(test)]
-pub(super) use {end::SQL as END_SQL, holds::SQL as HOLDS_SQL, queue::SQL as QUEUE_SQL, read::SQL as READ_SQL};
+pub(super) use {end::SQL as END_SQL, holds::SQL as HOLDS_SQL, queue::SQL as QUEUE_SQL, read::SQL as READ_SQL, retry::SQL as RETRY_SQL};
 
 use rusqlite::named_params;
 use serde_json::json;
@@ -40,14 +41,14 @@ pub(super) const FINISH: &str = "UPDATE runs SET state = :state, reason = :reaso
     active_ms = :active_ms, finished_at = :now, lease_node = NULL, lease_until = NULL, wake_at = NULL, wake_on = NULL, holds = 0,
     dead = (:state = 'failed')
     WHERE id = :run AND org_id = :org AND fence = :fence AND state = 'running' RETURNING entangled";
-pub(super) const ADVANCE: &str = "UPDATE runs SET segment = :segment, fuel = :fuel, active_ms = :active_ms
+pub(super) const ADVANCE: &str = "UPDATE runs SET tries = CASE segment WHEN :segment THEN tries ELSE 0 END, segment = :segment, fuel = :fuel, active_ms = :active_ms
     WHERE id = :run AND org_id = :org AND fence = :fence AND state = 'running'";
 // A run that was to stop while it ran does not wait: it wakes at once, to be ended.
 pub(super) const PARK_INSIDE: &str = "UPDATE runs SET state = 'waiting', active_ms = :active_ms, lease_node = NULL, lease_until = NULL,
     wake_at = CASE cancel_requested WHEN 1 THEN 0 END, wake_on = NULL
     WHERE id = :run AND org_id = :org AND fence = :fence AND state = 'running'";
 pub(super) const BEGAN: &str =
-    "UPDATE runs SET wake_on = NULL, wake_at = NULL, state_hash = NULL, session = :session, turn_calls = :turn_calls,
+    "UPDATE runs SET wake_on = NULL, wake_at = NULL, state_hash = NULL, tries = 0, session = :session, turn_calls = :turn_calls,
     turn_bytes = :turn_bytes, turn_ms = :turn_ms, version_id = :version, agent_version = :agent_version
     WHERE id = :run AND org_id = :org AND fence = :fence AND state = 'running'";
 pub(super) const WOKEN: &str =

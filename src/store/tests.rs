@@ -276,6 +276,7 @@ fn statements() -> Vec<&'static str> {
         journal::PAGE,
         journal::GET,
         journal::RECORDED,
+        journal::STEPS,
         keys::FIND,
         keys::LIST,
         keys::TOUCH,
@@ -318,6 +319,7 @@ fn statements() -> Vec<&'static str> {
         users::NAMES,
     ];
     all.extend(runs::HOLDS_SQL);
+    all.extend(runs::RETRY_SQL);
     all.extend(runs::QUEUE_SQL);
     all.extend(runs::READ_SQL);
     all

@@ -38,13 +38,14 @@ const GET: &str = concat!(
 const LIST: &str = list_sql!("r.workspace_id = :workspace AND :state IS NULL AND :agent IS NULL");
 const LIST_STATE: &str = list_sql!("r.workspace_id = :workspace AND r.state = :state AND r.holds = 0 AND :agent IS NULL");
 const LIST_PAUSED: &str = list_sql!("r.workspace_id = :workspace AND r.holds <> 0 AND :state IS NULL AND (:agent IS NULL OR r.agent_id = :agent)");
+const LIST_DEAD: &str = list_sql!("r.workspace_id = :workspace AND r.dead = 1 AND :state IS NULL AND (:agent IS NULL OR r.agent_id = :agent)");
 const LIST_AGENT: &str =
     list_sql!("r.agent_id = :agent AND r.workspace_id = :workspace AND (:state IS NULL OR (r.state = :state AND r.holds = 0))");
 
 const COUNT_OF_AGENT: &str = "SELECT count(*) FROM (SELECT 1 FROM runs WHERE org_id = :org AND agent_id = :agent LIMIT :limit)";
 
 #[cfg(test)]
-pub(crate) const SQL: [&str; 6] = [GET, LIST, LIST_STATE, LIST_PAUSED, LIST_AGENT, COUNT_OF_AGENT];
+pub(crate) const SQL: [&str; 7] = [GET, LIST, LIST_STATE, LIST_PAUSED, LIST_DEAD, LIST_AGENT, COUNT_OF_AGENT];
 
 /// A run with everything but its payloads.
 #[derive(Clone, Debug)]
@@ -168,6 +169,8 @@ pub fn get(reader: &Reader<'_>, org: OrgId, id: RunId) -> Result<Run, Error> {
 pub struct Filter {
     pub state: Option<Shown>,
     pub agent: Option<AgentId>,
+    /// Only those that failed and that nobody has dealt with.
+    pub dead: bool,
     /// Made at this time or later.
     pub since: Option<Timestamp>,
     /// Made before this time.
@@ -180,6 +183,7 @@ const AFTER_ALL: &str = "run_~";
 /// Runs from the newest on, before the run `before`.
 pub fn list(reader: &Reader<'_>, scope: Scope, filter: &Filter, before: Option<RunId>, limit: u32) -> Result<Vec<Run>, Error> {
     let sql = match (filter.agent, filter.state) {
+        _ if filter.dead => LIST_DEAD,
         (_, Some(Shown::Paused)) => LIST_PAUSED,
         (Some(_), _) => LIST_AGENT,
         (None, Some(_)) => LIST_STATE,
@@ -187,7 +191,7 @@ pub fn list(reader: &Reader<'_>, scope: Scope, filter: &Filter, before: Option<R
     };
     let before = before.map_or_else(|| AFTER_ALL.to_owned(), |id| id.to_string());
     let params = named_params! {
-        ":org": scope.org, ":workspace": scope.workspace, ":state": filter.state.and_then(Shown::state), ":agent": filter.agent, ":before": before,
+        ":org": scope.org, ":workspace": scope.workspace, ":state": filter.state.filter(|_| !filter.dead).and_then(Shown::state), ":agent": filter.agent, ":before": before,
         ":since": filter.since.unwrap_or_default(), ":until": filter.until.unwrap_or(Timestamp::from_ms(i64::MAX)), ":limit": limit,
     };
     reader.list(sql, params, run)
