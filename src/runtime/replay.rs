@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use crate::domain::call::CallResult;
+use crate::domain::call::{CallResult, EffectClass};
 use crate::domain::hex;
 use crate::domain::journal::{Phase, kind};
 use crate::domain::time::Timestamp;
 
-use super::ports::RecordedEntry;
+use super::ports::{RecordedEntry, Resumed};
 
 /// One recorded call or sub-call.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub(crate) struct Recorded {
     pub kind: String,
     pub fingerprint: [u8; 16],
     pub fuel: u64,
+    /// Of the newest entry: a local call that has begun and not ended waits for someone.
+    pub class: Option<EffectClass>,
     /// The result and when it was written; `None` while only the intent is there.
     pub end: Option<(Timestamp, Option<String>)>,
     /// A retry has taken back what was recorded of it; it is compared with what the guest does, and made anew.
@@ -23,6 +25,15 @@ pub(crate) struct Recorded {
 }
 
 impl Recorded {
+    /// What an unfinished call means to whoever makes it again.
+    pub(crate) fn resumed(&self) -> Resumed {
+        match self.class {
+            _ if self.superseded => Resumed::No,
+            Some(EffectClass::Local) => Resumed::Waiting,
+            _ => Resumed::OpenIntent,
+        }
+    }
+
     /// The recorded result.
     ///
     /// # Errors
@@ -81,16 +92,16 @@ impl Replay {
                 kind: entry.kind,
                 fingerprint: entry.fingerprint,
                 fuel: entry.fuel,
+                class: entry.class,
                 end,
                 superseded: false,
             };
             match subs.entry(entry.sub.unwrap_or(0)) {
+                Entry::Occupied(mut known) if recorded.end.is_some() => known.get_mut().end = recorded.end,
                 Entry::Occupied(mut known) => {
                     let known = known.get_mut();
+                    known.class = recorded.class;
                     known.superseded = false;
-                    if recorded.end.is_some() {
-                        known.end = recorded.end;
-                    }
                 }
                 Entry::Vacant(place) => _ = place.insert(recorded),
             }
@@ -174,6 +185,7 @@ mod tests {
             kind: "http.send".to_owned(),
             fingerprint: [u8::try_from(sub.unwrap_or(0)).unwrap(); 16],
             fuel: 5,
+            class: None,
             response: result.map(|result| result.to_json()),
         }
     }

@@ -124,6 +124,8 @@ pub enum End {
 pub enum Left {
     /// The station stops, or the run is held.
     Requeue,
+    /// The quota of the question it answers is used up; it is not gone on with.
+    Abandon(String),
     Port(PortError),
 }
 
@@ -247,6 +249,7 @@ enum Driven<T> {
 async fn drive<T>(guest: impl Future<Output = T>, exchange: &Exchange, time_left: Duration) -> Driven<T> {
     let mut guest = std::pin::pin!(guest);
     let mut tick = tokio::time::interval(FLUSH_EVERY);
+    let began = tokio::time::Instant::now();
     let mut deadline = std::pin::pin!(tokio::time::sleep(time_left));
     let mut stopped = false;
     loop {
@@ -254,8 +257,14 @@ async fn drive<T>(guest: impl Future<Output = T>, exchange: &Exchange, time_left
             biased;
             returned = &mut guest => return Driven::Returned(returned),
             () = &mut deadline, if !stopped => {
-                exchange.stop.stop(StopReason::End(EndReason::Deadline));
-                stopped = true;
+                // Time in which it waited for others is not its own.
+                let until = began + time_left + exchange.waited();
+                if tokio::time::Instant::now() < until {
+                    deadline.as_mut().reset(until);
+                } else {
+                    exchange.stop.stop(StopReason::End(EndReason::Deadline));
+                    stopped = true;
+                }
             }
             () = exchange.stop.stopped(), if !stopped => stopped = true,
             _ = tick.tick() => {
@@ -370,6 +379,7 @@ fn end_of_interruption(interruption: &Interruption) -> End {
     match end_of(interruption) {
         Ok((reason, message)) => failed(reason, message),
         Err(Stopped::Requeue) => End::Left(Left::Requeue),
+        Err(Stopped::Abandon(text)) => End::Left(Left::Abandon(text)),
         Err(Stopped::Port(error)) => End::Left(Left::Port(error)),
     }
 }

@@ -5,6 +5,7 @@ use rusqlite::{Row, named_params};
 use super::hash::Hash;
 use super::tx::Cells;
 use super::{Error, Reader, Tx, payloads};
+use crate::domain::call::EffectClass;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{OrgId, RunId};
 use crate::domain::journal::{Entry, NewEntry, Payload, PayloadRef, kind};
@@ -38,7 +39,7 @@ pub(super) const GET: &str = concat!(
     " FROM runs r JOIN journal j ON j.run_id = r.id WHERE r.id = :run AND r.org_id = :org AND j.seq = :seq"
 );
 pub(super) const RECORDED: &str =
-    "SELECT j.at, j.call, j.sub, j.phase, j.kind, j.fingerprint, j.fuel, j.response, j.response_ref, j.response_bytes
+    "SELECT j.at, j.call, j.sub, j.phase, j.kind, j.class, j.fingerprint, j.fuel, j.response, j.response_ref, j.response_bytes
     FROM segments s JOIN journal j ON j.run_id = s.run_id AND j.seq >= s.first_seq
     WHERE s.run_id = :run AND s.segment = :segment AND s.org_id = :org AND j.segment = :segment AND j.lane = 'guest'
     ORDER BY j.seq";
@@ -207,6 +208,7 @@ pub struct Recorded {
     pub sub: Option<u32>,
     pub phase: crate::domain::journal::Phase,
     pub kind: String,
+    pub class: Option<EffectClass>,
     pub fingerprint: [u8; 16],
     pub fuel: u64,
     /// JSON.
@@ -223,6 +225,7 @@ pub fn recorded(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Re
             sub: cells.take()?,
             phase: cells.take()?,
             kind: cells.take()?,
+            class: cells.take()?,
             fingerprint: cells.take()?,
             fuel: cells.take::<i64>()? as u64,
             response: None,

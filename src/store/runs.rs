@@ -1,16 +1,21 @@
 //! Runs: rows, the queue in them, leases and fences.
 
 mod end;
+mod family;
 pub mod holds;
 mod queue;
 mod read;
 pub mod retry;
 
 pub use end::{Tell, Touched, cancel, forget_waits, outcome, settle};
+pub use family::{Above, Child, chain, children, list_children};
 pub use queue::{Claimed, claim, next_wake, recover_expired, recover_foreign, renew};
-pub use read::{Filter, Run, count_of_agent, get, list};
+pub use read::{Filter, Run, count_of_agent, get, list, list_sessions};
 #[cfg(test)]
-pub(super) use {end::SQL as END_SQL, holds::SQL as HOLDS_SQL, queue::SQL as QUEUE_SQL, read::SQL as READ_SQL, retry::SQL as RETRY_SQL};
+pub(super) use {
+    end::SQL as END_SQL, family::SQL as FAMILY_SQL, holds::SQL as HOLDS_SQL, queue::SQL as QUEUE_SQL, read::SQL as READ_SQL,
+    retry::SQL as RETRY_SQL,
+};
 
 use rusqlite::named_params;
 use serde_json::json;
@@ -53,6 +58,10 @@ pub(super) const BEGAN: &str =
     WHERE id = :run AND org_id = :org AND fence = :fence AND state = 'running'";
 pub(super) const WOKEN: &str =
     "UPDATE runs SET wake_on = NULL, wake_at = NULL WHERE id = :run AND org_id = :org AND fence = :fence AND state = 'running'";
+pub(super) const BACK_TO_MESSAGE: &str = "UPDATE runs SET state = :state, segment = :segment + 1, wake_on = 'message', wake_at = NULL, tries = 0,
+    lease_node = NULL, lease_until = NULL, state_hash = (SELECT s.state_hash FROM segments s WHERE s.run_id = :run AND s.segment = :segment)
+    WHERE id = :run AND org_id = :org AND segment = :segment AND state IN ('queued', 'running', 'waiting')";
+pub(super) const MARK_SESSION: &str = "UPDATE runs SET session = 1 WHERE id = :run AND org_id = :org AND session = 0";
 pub(super) const ENTANGLE: &str = "UPDATE runs SET entangled = 1 WHERE id = :run AND org_id = :org AND entangled = 0";
 pub(super) const PARK: &str =
     "UPDATE runs SET state = 'waiting', wake_at = CASE cancel_requested WHEN 1 THEN 0 ELSE :wake_at END, wake_on = :wake_on,
@@ -255,6 +264,29 @@ pub fn park_inside(tx: &Tx<'_>, org: OrgId, run: RunId, fence: u64, active_ms: u
         PARK_INSIDE,
         named_params! { ":active_ms": active_ms as i64, ":run": run, ":org": org, ":fence": fence as i64 },
     )?)
+}
+
+/// A run's state and current segment.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub fn state(reader: &Reader<'_>, org: OrgId, run: RunId) -> Result<(RunState, u32), Error> {
+    reader.get(STATE, named_params! { ":run": run, ":org": org }, |row| Ok((row.get(0)?, row.get(1)?)))
+}
+
+/// Has a run begin its next segment from the state before `segment`, with the next message.
+pub fn back_to_message(tx: &Tx<'_>, org: OrgId, run: RunId, segment: u32, more: bool) -> Result<(), Error> {
+    let state = if more { RunState::Queued } else { RunState::Waiting };
+    one_row(tx.execute(
+        BACK_TO_MESSAGE,
+        named_params! { ":state": state, ":segment": segment, ":run": run, ":org": org },
+    )?)
+}
+
+/// Notes that people talk with a run.
+pub fn mark_session(tx: &Tx<'_>, org: OrgId, run: RunId) -> Result<(), Error> {
+    tx.execute(MARK_SESSION, named_params! { ":run": run, ":org": org })?;
+    Ok(())
 }
 
 /// Notes that a run's end concerns others.

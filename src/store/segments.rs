@@ -9,12 +9,16 @@ use crate::domain::id::{OrgId, RunId};
 use crate::domain::time::Timestamp;
 
 pub(super) const INSERT: &str = "INSERT INTO segments
-    (run_id, org_id, segment, component_digest, script_digest, wit_version, engine, seed, event, state_hash, first_seq, started_at)
-    SELECT id, org_id, :segment, :component, :script, :wit, :engine, :seed, :event, :state, next_seq, :now FROM runs WHERE id = :run AND org_id = :org";
-pub(super) const FIND: &str = "SELECT segment, component_digest, script_digest, wit_version, engine, seed, event, state_hash, started_at
+    (run_id, org_id, segment, component_digest, script_digest, wit_version, engine, seed, event, state_hash, first_seq, started_at, ask)
+    SELECT id, org_id, :segment, :component, :script, :wit, :engine, :seed, :event, :state, next_seq, :now, :ask FROM runs WHERE id = :run AND org_id = :org";
+pub(super) const FIND: &str = "SELECT segment, component_digest, script_digest, wit_version, engine, seed, event, state_hash, started_at, ask
     FROM segments WHERE run_id = :run AND segment = :segment AND org_id = :org";
 pub(super) const FINISH: &str =
     "UPDATE segments SET ended_at = :now, fuel = :fuel WHERE run_id = :run AND segment = :segment AND org_id = :org";
+
+pub(super) const ASK: &str = "SELECT ask FROM segments WHERE run_id = :run AND segment = :segment AND org_id = :org AND ended_at IS NULL";
+pub(super) const ABANDON: &str =
+    "UPDATE segments SET abandoned = 1, ended_at = :now WHERE run_id = :run AND segment = :segment AND org_id = :org";
 
 /// A segment that is to begin.
 #[derive(Clone, Debug)]
@@ -30,6 +34,8 @@ pub struct NewSegment {
     pub event: Option<String>,
     pub state_hash: Option<Hash>,
     pub started_at: Timestamp,
+    /// JSON: who asked for it, and the quota.
+    pub ask: Option<String>,
 }
 
 /// A segment that has begun; it has nothing that a new one has not.
@@ -42,7 +48,7 @@ pub fn insert(tx: &Tx<'_>, org: OrgId, run: RunId, new: &NewSegment) -> Result<S
         named_params! {
             ":run": run, ":org": org, ":segment": new.segment, ":component": new.component_digest, ":script": new.script_digest,
             ":wit": new.wit_version, ":engine": new.engine, ":seed": new.seed, ":event": new.event, ":state": new.state_hash,
-            ":now": new.started_at,
+            ":now": new.started_at, ":ask": new.ask,
         },
     )?;
     if inserted == 1 { Ok(new.clone()) } else { Err(Error::NotFound) }
@@ -61,6 +67,7 @@ pub fn find(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Result
             event: cells.take()?,
             state_hash: cells.take()?,
             started_at: cells.take()?,
+            ask: cells.take()?,
         })
     })
 }
@@ -70,5 +77,17 @@ pub fn finish(tx: &Tx<'_>, org: OrgId, run: RunId, segment: u32, fuel: u64, now:
         FINISH,
         named_params! { ":run": run, ":org": org, ":segment": segment, ":fuel": fuel as i64, ":now": now },
     )?;
+    Ok(())
+}
+
+/// Who asked for a segment that has not ended; JSON.
+pub fn ask(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Result<Option<String>, Error> {
+    let found = reader.find(ASK, named_params! { ":run": run, ":org": org, ":segment": segment }, |row| row.get(0))?;
+    Ok(found.flatten())
+}
+
+/// Marks a segment as given up.
+pub fn abandon(tx: &Tx<'_>, org: OrgId, run: RunId, segment: u32, now: Timestamp) -> Result<(), Error> {
+    tx.execute(ABANDON, named_params! { ":run": run, ":org": org, ":segment": segment, ":now": now })?;
     Ok(())
 }

@@ -40,7 +40,7 @@ pub(super) const COMPLETE: &str = concat!(
 );
 // Only a run that is parked within a segment is woken by a wait; between segments it waits for other things.
 pub(super) const WAKE: &str =
-    "UPDATE runs SET state = 'queued' WHERE id = :run AND org_id = :org AND state = 'waiting' AND wake_on IS NULL RETURNING next_seq - 1";
+    "UPDATE runs SET state = 'queued' WHERE id = :run AND org_id = :org AND state = 'waiting' AND wake_on IS NULL";
 pub(super) const FOR_MESSAGE: &str = "SELECT segment, call, sub FROM waits
     WHERE run_id = :run AND org_id = :org AND kind = 'message' AND signal IS NULL ORDER BY segment, call, sub LIMIT 1";
 pub(super) const ON_TARGET: &str =
@@ -198,10 +198,20 @@ pub fn await_only(tx: &Tx<'_>, org: OrgId, run: RunId, keys: &[Key]) -> Result<(
     Ok(())
 }
 
-/// Completes a wait. Returns whether it was still open; a run that is parked on it is queued.
-pub fn complete(tx: &Tx<'_>, org: OrgId, run: RunId, key: Key, outcome: &CallResult) -> Result<bool, Error> {
+/// What completing a wait did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completed {
+    /// It was completed before, or is not there.
+    No,
+    Yes,
+    /// The run was parked on it and is queued.
+    Woke,
+}
+
+/// Completes a wait; a run that is parked on it is queued.
+pub fn complete(tx: &Tx<'_>, org: OrgId, run: RunId, key: Key, outcome: &CallResult) -> Result<Completed, Error> {
     let Some(signal) = tx.find(NEXT_SIGNAL, named_params! { ":run": run, ":org": org }, |row| row.get::<_, i64>(0))? else {
-        return Ok(false);
+        return Ok(Completed::No);
     };
     let awaited: Option<bool> = tx.find(
         COMPLETE,
@@ -210,10 +220,11 @@ pub fn complete(tx: &Tx<'_>, org: OrgId, run: RunId, key: Key, outcome: &CallRes
         },
         |row| row.get(0),
     )?;
-    if awaited == Some(true) {
-        tx.find(WAKE, named_params! { ":run": run, ":org": org }, |_| Ok(()))?;
+    match awaited {
+        None => Ok(Completed::No),
+        Some(true) if tx.execute(WAKE, named_params! { ":run": run, ":org": org })? == 1 => Ok(Completed::Woke),
+        Some(_) => Ok(Completed::Yes),
     }
-    Ok(awaited.is_some())
 }
 
 /// The first call of the run that waits for a message.
