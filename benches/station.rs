@@ -87,6 +87,7 @@ impl Station {
             input: "{}".to_owned(),
             trigger: Trigger::Api,
             priority: 0,
+            retry: RetryChange::default(),
         }
     }
 }

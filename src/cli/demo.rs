@@ -107,6 +107,7 @@ async fn seed(station: &Station) -> anyhow::Result<()> {
                     input,
                     trigger: Trigger::Demo,
                     priority: 0,
+                    retry: RetryChange::default(),
                 },
             )
             .await?,

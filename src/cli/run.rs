@@ -70,6 +70,7 @@ async fn execute(station: &Station, args: &Run, upload: agents::Upload, input: S
         input,
         trigger: Trigger::Cli,
         priority: 0,
+        retry: RetryChange::default(),
     };
     let id = match runs::start(app, actor, start).await {
         Ok(id) => id,

@@ -13,6 +13,7 @@ use crate::domain::id::{AgentId, OrgId, RunId, VersionId};
 use crate::domain::journal::EntryView;
 use crate::domain::limits::{INPUT_BYTES_MAX, PAGE_MAX, QUEUED_RUNS_MAX};
 use crate::domain::permission::{Actor, Permission};
+use crate::domain::retry::RetryChange;
 use crate::domain::run::{Environment, PRIORITY_MAX, PRIORITY_MIN, RunState, Trigger};
 use crate::store::runs::{Filter, NewRun, Run};
 use crate::store::{Scope, artifacts, audit, journal, payloads, runs};
@@ -28,6 +29,8 @@ pub struct StartRun {
     pub trigger: Trigger,
     /// From [`PRIORITY_MIN`] to [`PRIORITY_MAX`]; of an organization's queue the higher goes first.
     pub priority: i32,
+    /// What is to hold for its retries in place of what the agent and the station say.
+    pub retry: RetryChange,
 }
 
 const WHAT: &str = "the run";
@@ -89,6 +92,9 @@ async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId) -> Result
             "/priority",
             format!("the priority must be between {PRIORITY_MIN} and {PRIORITY_MAX}, not {}", start.priority),
         ));
+    }
+    if let Some((key, message)) = start.retry.problem() {
+        return Err(Error::field(&format!("/retry/{}", key.replace('-', "_")), message));
     }
     let input: serde_json::Value = serde_json::from_str(&start.input).map_err(|error| {
         Error::Invalid(vec![FieldError {

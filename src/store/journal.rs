@@ -1,5 +1,7 @@
 //! The journal: entries are appended under the run's fence and never changed.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Row, named_params};
 
 use super::hash::Hash;
@@ -8,7 +10,7 @@ use super::{Error, Reader, Tx, payloads};
 use crate::domain::call::EffectClass;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{OrgId, RunId};
-use crate::domain::journal::{Entry, NewEntry, Payload, PayloadRef, kind};
+use crate::domain::journal::{Entry, NewEntry, Payload, PayloadRef, Phase, kind};
 use crate::domain::limits::{META_BYTES_MAX, PAYLOAD_INLINE_BYTES_MAX};
 use crate::domain::supersede::Step;
 use crate::domain::time::Timestamp;
@@ -48,6 +50,11 @@ pub(super) const STEPS: &str = "SELECT j.seq, j.call, COALESCE(j.sub, 0), j.phas
     FROM segments s JOIN journal j ON j.run_id = s.run_id AND j.seq >= s.first_seq
     WHERE s.run_id = :run AND s.segment = :segment AND s.org_id = :org AND j.segment = :segment AND j.lane = 'guest' AND j.call IS NOT NULL
     ORDER BY j.seq";
+
+pub(super) const WRITES: &str = "SELECT segment, call, COALESCE(sub, 0), phase, kind, meta, seq FROM journal
+    WHERE run_id = :run AND lane = 'guest' AND (class IN ('write-once', 'write-idempotent')
+        OR (class = 'local' AND kind IN ('memory.put', 'memory.delete', 'agents.start')))
+    ORDER BY seq LIMIT :limit";
 
 /// Where a run's journal is after an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -256,4 +263,37 @@ pub fn steps(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Resul
             code: cells.take::<Option<String>>()?.and_then(|code| FailureCode::parse(&code)),
         })
     })
+}
+
+/// Something that a run changed beyond itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    pub seq: u64,
+    pub kind: String,
+    /// The method and address, or the key.
+    pub what: String,
+}
+
+/// What a run has changed beyond itself, in order, from its first `limit` entries of that kind. The run is known to be the caller's.
+pub fn writes(reader: &Reader<'_>, run: RunId, limit: u32) -> Result<Vec<Write>, Error> {
+    let rows = reader.list(WRITES, named_params! { ":run": run, ":limit": limit }, |row| {
+        let mut cells = Cells::of(row);
+        let place: (u32, u32, u32) = (cells.take()?, cells.take()?, cells.take()?);
+        let (phase, kind, meta): (Phase, String, String) = (cells.take()?, cells.take()?, cells.take()?);
+        Ok((place, phase, kind, meta, cells.take::<i64>()? as u64))
+    })?;
+    let mut begun = BTreeMap::new();
+    let mut writes = Vec::new();
+    for (place, phase, kind, meta, seq) in rows {
+        let meta: serde_json::Value = serde_json::from_str(&meta).unwrap_or_default();
+        let text = |name: &str| meta.get(name).and_then(serde_json::Value::as_str);
+        let what = [text("method"), text("url"), text("key"), text("agent")].into_iter().flatten().collect::<Vec<_>>().join(" ");
+        if phase == Phase::Start {
+            begun.insert(place, what);
+        } else if meta.get("code").is_none() {
+            let what = begun.remove(&place).filter(|begun| !begun.is_empty()).unwrap_or(what);
+            writes.push(Write { seq, kind, what });
+        }
+    }
+    Ok(writes)
 }

@@ -277,6 +277,7 @@ fn statements() -> Vec<&'static str> {
         journal::GET,
         journal::RECORDED,
         journal::STEPS,
+        journal::WRITES,
         keys::FIND,
         keys::LIST,
         keys::TOUCH,

@@ -234,7 +234,7 @@ impl Port for RunPort {
                 Call::HttpSend(request) => {
                     let key = policy::idempotency_header(self.granted(), &intended.pending.call)
                         .map(|header| (header.to_owned(), self.idempotency_key(entry, intended.pending.generation)));
-                    effects::http(&self.app, self.granted(), request, key).await
+                    effects::http(&self.app, self.caller.org, self.granted(), request, key).await
                 }
                 Call::ModelsChat(request) => {
                     let (segment, call, sub) = (entry.segment, entry.call.unwrap_or(0), entry.sub);

@@ -14,7 +14,7 @@ macro_rules! columns {
     () => {
         "r.id, r.org_id, r.workspace_id, r.environment, r.agent_id, r.version_id, r.agent_name, r.agent_version, r.state, r.reason, r.error,
          r.trigger, r.started_by, p.name, r.input_hash, r.output_hash, r.next_seq, r.journal_bytes, r.calls, r.attempt, r.segment, r.wake_at,
-         r.wake_on, r.cancel_requested, r.holds, r.priority, r.session, r.tries, r.dead, r.parent_run_id, r.depth, r.forked_from, r.forked_seq, r.ask_writes,
+         r.wake_on, r.cancel_requested, r.holds, r.priority, r.retry, r.pinned, r.session, r.tries, r.dead, r.parent_run_id, r.depth, r.forked_from, r.forked_seq, r.ask_writes,
          r.fuel, r.active_ms, r.input_tokens, r.output_tokens, r.cost_micros, r.created_at, r.started_at, r.finished_at"
     };
 }
@@ -87,6 +87,10 @@ pub struct Run {
     pub holds: Holds,
     /// Higher goes first.
     pub priority: i32,
+    /// JSON of what its starter said otherwise of retries.
+    pub retry: String,
+    /// Whether its starter named the version.
+    pub pinned: bool,
     /// Whether people talk with it.
     pub session: bool,
     /// Automatic tries made of the current segment.
@@ -147,6 +151,8 @@ fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
         cancel_requested: cells.take()?,
         holds: cells.take()?,
         priority: cells.take()?,
+        retry: cells.take()?,
+        pinned: cells.take()?,
         session: cells.take()?,
         tries: cells.take()?,
         dead: cells.take()?,

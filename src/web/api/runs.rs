@@ -160,6 +160,11 @@ pub struct StartBody {
     /// From -10 to 10; the higher goes first in your organization's queue.
     #[serde(default)]
     pub priority: i32,
+    /// How it is tried again by itself when something outside fails, in place of what the agent and the station say: `attempts`, `base_ms`,
+    /// `cap_ms`, `on` (of `unavailable`, `rate_limited`, `timeout`, `provider_error`).
+    #[schema(value_type = Option<Object>)]
+    #[serde(default)]
+    pub retry: RetryChange,
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -227,6 +232,7 @@ impl StartBody {
             input: self.input.map_or_else(|| "{}".to_owned(), |input| input.get().to_owned()),
             trigger: Trigger::Api,
             priority: self.priority,
+            retry: self.retry,
         })
     }
 }

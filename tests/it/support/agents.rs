@@ -94,6 +94,7 @@ impl TestStation {
             input: input.to_string(),
             trigger: Trigger::Api,
             priority: 0,
+            retry: RetryChange::default(),
         };
         runs::start(&self.app, &self.actor().await, start).await
     }

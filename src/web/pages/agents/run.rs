@@ -96,6 +96,7 @@ pub async fn submit(
         input: if typed.trim().is_empty() { "{}".to_owned() } else { typed.clone() },
         trigger: Trigger::Manual,
         priority: 0,
+        retry: RetryChange::default(),
     };
     match runs::start(&state.app, auth.actor(), start).await {
         Ok(run) => Ok(see_other(format!("/runs/{run}"))),
