@@ -3,6 +3,7 @@
 pub mod access;
 pub mod agents;
 pub mod app;
+pub mod approvals;
 pub mod audit;
 pub mod auth;
 pub mod dead_letters;
@@ -17,10 +18,12 @@ pub mod keys;
 pub mod overview;
 mod retry;
 pub mod runs;
+pub mod sessions;
 pub mod setup;
 pub mod supervisor;
 pub mod users;
 pub mod versions;
+pub mod waits;
 
 pub use app::App;
 pub use error::{Error, FieldError};

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use super::station::{self, Station};
 use super::{Exit, embedded, say, serve};
 use crate::config::Config;
+use crate::domain::retry::RetryChange;
 use crate::domain::run::Trigger;
 use crate::services::agents::{self, AgentRef, Target};
 use crate::services::keys::{self, NewKey};

@@ -13,6 +13,7 @@ use super::{Exit, colours, data, files, say};
 use crate::config::Config;
 use crate::domain::id::RunId;
 use crate::domain::limits::INPUT_BYTES_MAX;
+use crate::domain::retry::RetryChange;
 use crate::domain::run::{RunState, Trigger};
 use crate::services::agents::{AgentRef, Target};
 use crate::services::{self, agents, runs};

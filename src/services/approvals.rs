@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::access::require;
 use super::executor::granted_call;
-use super::{App, Error, FieldError, waits};
+use super::{App, Error, waits};
 use crate::domain::call::{CallResult, HttpResponse, Reply};
 use crate::domain::id::{ApprovalId, RunId};
 use crate::domain::journal::{NewEntry, kind};
@@ -31,13 +31,7 @@ const fn scope(actor: &Actor) -> Scope {
 ///
 /// # Errors
 /// The actor may not read approvals.
-pub async fn list(
-    app: &App,
-    actor: &Actor,
-    state: ApprovalState,
-    before: Option<ApprovalId>,
-    limit: u32,
-) -> Result<Vec<Approval>, Error> {
+pub async fn list(app: &App, actor: &Actor, state: ApprovalState, before: Option<ApprovalId>, limit: u32) -> Result<Vec<Approval>, Error> {
     require(actor, Permission::ApprovalsRead, actor.org, WHAT)?;
     let scope = scope(actor);
     let limit = limit.clamp(1, PAGE_MAX);
@@ -84,35 +78,34 @@ pub struct Decide {
     pub reason: String,
 }
 
-fn field(pointer: &str, message: impl Into<String>) -> Error {
-    Error::Invalid(vec![FieldError {
-        pointer: pointer.to_owned(),
-        message: message.into(),
-    }])
-}
-
 /// What is wrong with a decision, before anything is written.
 fn check(approval: &Approval, decide: &Decide) -> Result<(), Error> {
     if !approval.verbs.contains(&decide.verb) {
         let offered: Vec<_> = approval.verbs.iter().map(|verb| verb.as_str()).collect();
-        return Err(field("/decision", format!("this approval takes {}", offered.join(", "))));
+        return Err(Error::field("/decision", format!("this approval takes {}", offered.join(", "))));
     }
     if decide.reason.len() > REASON_BYTES_MAX {
-        return Err(field("/reason", format!("it has more than {REASON_BYTES_MAX} bytes")));
+        return Err(Error::field("/reason", format!("it has more than {REASON_BYTES_MAX} bytes")));
     }
     let arguments = decide.arguments.as_ref();
     if arguments.is_some_and(|arguments| arguments.to_string().len() > ARGUMENTS_BYTES_MAX) {
-        return Err(field("/arguments", format!("they have more than {ARGUMENTS_BYTES_MAX} bytes")));
+        return Err(Error::field(
+            "/arguments",
+            format!("they have more than {ARGUMENTS_BYTES_MAX} bytes"),
+        ));
     }
     match (decide.verb, arguments) {
-        (Verb::Edit, None) => Err(field("/arguments", "give the edited arguments")),
+        (Verb::Edit, None) => Err(Error::field("/arguments", "give the edited arguments")),
         (Verb::Edit, Some(edited)) if approval.kind == ApprovalKind::Action => granted_call(&approval.action, edited)
             .map(drop)
-            .map_err(|why| field("/arguments", why)),
-        (Verb::Happened, None) => Err(field("/arguments", "enter what the other side answered: status, headers, body, url")),
+            .map_err(|why| Error::field("/arguments", why)),
+        (Verb::Happened, None) => Err(Error::field(
+            "/arguments",
+            "enter what the other side answered: status, headers, body, url",
+        )),
         (Verb::Happened, Some(answer)) => serde_json::from_value::<HttpResponse>(answer.clone())
             .map(drop)
-            .map_err(|error| field("/arguments", format!("this is no response: {error}"))),
+            .map_err(|error| Error::field("/arguments", format!("this is no response: {error}"))),
         _ => Ok(()),
     }
 }

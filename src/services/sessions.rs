@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::access::require;
-use super::{App, Error, FieldError, waits};
+use super::{App, Error, waits};
 use crate::domain::call::{CallResult, Reply};
 use crate::domain::id::{MessageId, RunId};
 use crate::domain::journal::{NewEntry, Payload, kind};
@@ -31,12 +31,7 @@ pub struct Posted {
 /// `NotFound`; `Invalid` for an empty or too long text; `Conflict` where the run has ended; `Busy` where too many wait.
 pub async fn post(app: &App, actor: &Actor, run: RunId, text: String) -> Result<Posted, Error> {
     require(actor, Permission::RunsMessage, actor.org, WHAT)?;
-    let wrong = |message: String| {
-        Err(Error::Invalid(vec![FieldError {
-            pointer: "/text".to_owned(),
-            message,
-        }]))
-    };
+    let wrong = |message: String| Err(Error::field("/text", message));
     if text.trim().is_empty() {
         return wrong("the message is empty".to_owned());
     }
@@ -50,7 +45,9 @@ pub async fn post(app: &App, actor: &Actor, run: RunId, text: String) -> Result<
         .write(move |tx| {
             let (state, segment) = runs::state(tx, org, run)?;
             if state.is_terminal() {
-                return Err(store::Error::Conflict(format!("the run has ended ({state}) and takes no messages; start another")));
+                return Err(store::Error::Conflict(format!(
+                    "the run has ended ({state}) and takes no messages; start another"
+                )));
             }
             if messages::waiting_count(tx, org, run, MESSAGES_WAITING_MAX)? >= MESSAGES_WAITING_MAX {
                 return Err(store::Error::Busy);

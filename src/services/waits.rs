@@ -30,9 +30,6 @@ pub fn announce(app: &App, touched: &[Touched]) {
             Tell::Cancel => app.dispatcher.cancel(each.run),
             Tell::Abandon => app.dispatcher.abandon(each.run),
         }
-        if each.state.is_some_and(RunState::is_terminal) {
-            app.dispatcher.drop_warm(each.run);
-        }
     }
     if touched.iter().any(|each| each.state == Some(RunState::Queued)) {
         app.dispatcher.queued();
@@ -97,7 +94,11 @@ fn expire(tx: &Tx<'_>, wait: &Pending, now: Timestamp, touched: &mut Vec<Touched
         segment: approval.key.segment,
         call: Some(approval.key.call),
         sub: Some(approval.key.sub),
-        ..NewEntry::station(now, kind::APPROVAL_EXPIRED, json!({ "approval": id, "action": approval.action, "then": approval.on_timeout }))
+        ..NewEntry::station(
+            now,
+            kind::APPROVAL_EXPIRED,
+            json!({ "approval": id, "action": approval.action, "then": approval.on_timeout }),
+        )
     };
     let seq = journal::append(tx, wait.org, wait.run, None, &[entry])?.last_seq;
     touched.push(Touched::entry(wait.run, seq));

@@ -1,6 +1,10 @@
 //! The journal: entries are appended under the run's fence and never changed.
 
-use std::collections::BTreeMap;
+mod steps;
+
+pub use steps::{Write, steps, writes};
+#[cfg(test)]
+pub(super) use steps::SQL as STEPS_SQL;
 
 use rusqlite::{Row, named_params};
 
@@ -8,11 +12,9 @@ use super::hash::Hash;
 use super::tx::Cells;
 use super::{Error, Reader, Tx, payloads};
 use crate::domain::call::EffectClass;
-use crate::domain::failure::FailureCode;
 use crate::domain::id::{OrgId, RunId};
-use crate::domain::journal::{Entry, NewEntry, Payload, PayloadRef, Phase, kind};
+use crate::domain::journal::{Entry, NewEntry, Payload, PayloadRef, kind};
 use crate::domain::limits::{META_BYTES_MAX, PAYLOAD_INLINE_BYTES_MAX};
-use crate::domain::supersede::Step;
 use crate::domain::time::Timestamp;
 
 pub(super) const ALLOCATE: &str =
@@ -46,15 +48,10 @@ pub(super) const RECORDED: &str =
     WHERE s.run_id = :run AND s.segment = :segment AND s.org_id = :org AND j.segment = :segment AND j.lane = 'guest'
     ORDER BY j.seq";
 
-pub(super) const STEPS: &str = "SELECT j.seq, j.call, COALESCE(j.sub, 0), j.phase, j.kind, j.class, CAST(json_extract(j.meta, '$.code') AS TEXT)
+pub(super) const REPLIES: &str = "SELECT j.request, j.request_ref, j.request_bytes
     FROM segments s JOIN journal j ON j.run_id = s.run_id AND j.seq >= s.first_seq
-    WHERE s.run_id = :run AND s.segment = :segment AND s.org_id = :org AND j.segment = :segment AND j.lane = 'guest' AND j.call IS NOT NULL
+    WHERE s.run_id = :run AND s.segment = :segment AND s.org_id = :org AND j.segment = :segment AND j.lane = 'guest' AND j.kind = 'inbox.reply'
     ORDER BY j.seq";
-
-pub(super) const WRITES: &str = "SELECT segment, call, COALESCE(sub, 0), phase, kind, meta, seq FROM journal
-    WHERE run_id = :run AND lane = 'guest' AND (class IN ('write-once', 'write-idempotent')
-        OR (class = 'local' AND kind IN ('memory.put', 'memory.delete', 'agents.start')))
-    ORDER BY seq LIMIT :limit";
 
 /// Where a run's journal is after an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,51 +246,19 @@ pub fn recorded(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Re
         .collect()
 }
 
-/// The guest's lane of a segment as retries see it, in order.
-pub fn steps(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Result<Vec<Step>, Error> {
-    reader.list(STEPS, named_params! { ":run": run, ":org": org, ":segment": segment }, |row| {
-        let mut cells = Cells::of(row);
-        Ok(Step {
-            seq: cells.take::<i64>()? as u64,
-            call: cells.take()?,
-            sub: cells.take()?,
-            phase: cells.take()?,
-            kind: cells.take()?,
-            class: cells.take()?,
-            code: cells.take::<Option<String>>()?.and_then(|code| FailureCode::parse(&code)),
-        })
-    })
-}
-
-/// Something that a run changed beyond itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Write {
-    pub seq: u64,
-    pub kind: String,
-    /// The method and address, or the key.
-    pub what: String,
-}
-
-/// What a run has changed beyond itself, in order, from its first `limit` entries of that kind. The run is known to be the caller's.
-pub fn writes(reader: &Reader<'_>, run: RunId, limit: u32) -> Result<Vec<Write>, Error> {
-    let rows = reader.list(WRITES, named_params! { ":run": run, ":limit": limit }, |row| {
-        let mut cells = Cells::of(row);
-        let place: (u32, u32, u32) = (cells.take()?, cells.take()?, cells.take()?);
-        let (phase, kind, meta): (Phase, String, String) = (cells.take()?, cells.take()?, cells.take()?);
-        Ok((place, phase, kind, meta, cells.take::<i64>()? as u64))
-    })?;
-    let mut begun = BTreeMap::new();
-    let mut writes = Vec::new();
-    for (place, phase, kind, meta, seq) in rows {
-        let meta: serde_json::Value = serde_json::from_str(&meta).unwrap_or_default();
-        let text = |name: &str| meta.get(name).and_then(serde_json::Value::as_str);
-        let what = [text("method"), text("url"), text("key"), text("agent")].into_iter().flatten().collect::<Vec<_>>().join(" ");
-        if phase == Phase::Start {
-            begun.insert(place, what);
-        } else if meta.get("code").is_none() {
-            let what = begun.remove(&place).filter(|begun| !begun.is_empty()).unwrap_or(what);
-            writes.push(Write { seq, kind, what });
-        }
+/// What a segment has said to those who read along, in order.
+pub fn replies(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Result<Vec<String>, Error> {
+    #[derive(serde::Deserialize)]
+    struct Said {
+        text: String,
     }
-    Ok(writes)
+    let requests = reader.list(REPLIES, named_params! { ":run": run, ":org": org, ":segment": segment }, |row| {
+        Ok(payload_ref(row.get(0)?, row.get(1)?, row.get(2)?))
+    })?;
+    let mut replies = Vec::with_capacity(requests.len());
+    for request in requests {
+        let text = payload_text(reader, org, &request)?.unwrap_or_default();
+        replies.extend(serde_json::from_str::<Said>(&text).map(|said| said.text));
+    }
+    Ok(replies)
 }

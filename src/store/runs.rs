@@ -58,7 +58,8 @@ pub(super) const BEGAN: &str =
     WHERE id = :run AND org_id = :org AND fence = :fence AND state = 'running'";
 pub(super) const WOKEN: &str =
     "UPDATE runs SET wake_on = NULL, wake_at = NULL WHERE id = :run AND org_id = :org AND fence = :fence AND state = 'running'";
-pub(super) const BACK_TO_MESSAGE: &str = "UPDATE runs SET state = :state, segment = :segment + 1, wake_on = 'message', wake_at = NULL, tries = 0,
+pub(super) const BACK_TO_MESSAGE: &str =
+    "UPDATE runs SET state = :state, segment = :segment + 1, wake_on = 'message', wake_at = NULL, tries = 0,
     lease_node = NULL, lease_until = NULL, state_hash = (SELECT s.state_hash FROM segments s WHERE s.run_id = :run AND s.segment = :segment)
     WHERE id = :run AND org_id = :org AND segment = :segment AND state IN ('queued', 'running', 'waiting')";
 pub(super) const MARK_SESSION: &str = "UPDATE runs SET session = 1 WHERE id = :run AND org_id = :org AND session = 0";
@@ -271,7 +272,9 @@ pub fn park_inside(tx: &Tx<'_>, org: OrgId, run: RunId, fence: u64, active_ms: u
 /// # Errors
 /// [`Error::NotFound`].
 pub fn state(reader: &Reader<'_>, org: OrgId, run: RunId) -> Result<(RunState, u32), Error> {
-    reader.get(STATE, named_params! { ":run": run, ":org": org }, |row| Ok((row.get(0)?, row.get(1)?)))
+    reader.get(STATE, named_params! { ":run": run, ":org": org }, |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })
 }
 
 /// Has a run begin its next segment from the state before `segment`, with the next message.
@@ -296,12 +299,12 @@ pub fn entangle(tx: &Tx<'_>, org: OrgId, run: RunId) -> Result<(), Error> {
 }
 
 /// Notes that the segment for which `run` was parked has begun, on the version and from the turn that it now has.
-pub fn began(tx: &Tx<'_>, run: &Claimed, agent_version: &str) -> Result<(), Error> {
+pub fn began(tx: &Tx<'_>, run: &Claimed) -> Result<(), Error> {
     one_row(tx.execute(
         BEGAN,
         named_params! {
             ":session": run.session, ":turn_calls": run.turn_calls as i64, ":turn_bytes": run.turn_bytes as i64, ":turn_ms": run.turn_ms as i64,
-            ":version": run.version_id, ":agent_version": agent_version, ":run": run.id, ":org": run.org, ":fence": run.fence as i64,
+            ":version": run.version_id, ":agent_version": run.agent_version, ":run": run.id, ":org": run.org, ":fence": run.fence as i64,
         },
     )?)
 }

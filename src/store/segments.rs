@@ -11,7 +11,8 @@ use crate::domain::time::Timestamp;
 pub(super) const INSERT: &str = "INSERT INTO segments
     (run_id, org_id, segment, component_digest, script_digest, wit_version, engine, seed, event, state_hash, first_seq, started_at, ask)
     SELECT id, org_id, :segment, :component, :script, :wit, :engine, :seed, :event, :state, next_seq, :now, :ask FROM runs WHERE id = :run AND org_id = :org";
-pub(super) const FIND: &str = "SELECT segment, component_digest, script_digest, wit_version, engine, seed, event, state_hash, started_at, ask
+pub(super) const FIND: &str =
+    "SELECT segment, component_digest, script_digest, wit_version, engine, seed, event, state_hash, started_at, ask
     FROM segments WHERE run_id = :run AND segment = :segment AND org_id = :org";
 pub(super) const FINISH: &str =
     "UPDATE segments SET ended_at = :now, fuel = :fuel WHERE run_id = :run AND segment = :segment AND org_id = :org";
@@ -82,12 +83,17 @@ pub fn finish(tx: &Tx<'_>, org: OrgId, run: RunId, segment: u32, fuel: u64, now:
 
 /// Who asked for a segment that has not ended; JSON.
 pub fn ask(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Result<Option<String>, Error> {
-    let found = reader.find(ASK, named_params! { ":run": run, ":org": org, ":segment": segment }, |row| row.get(0))?;
+    let found = reader.find(ASK, named_params! { ":run": run, ":org": org, ":segment": segment }, |row| {
+        row.get(0)
+    })?;
     Ok(found.flatten())
 }
 
 /// Marks a segment as given up.
 pub fn abandon(tx: &Tx<'_>, org: OrgId, run: RunId, segment: u32, now: Timestamp) -> Result<(), Error> {
-    tx.execute(ABANDON, named_params! { ":run": run, ":org": org, ":segment": segment, ":now": now })?;
+    tx.execute(
+        ABANDON,
+        named_params! { ":run": run, ":org": org, ":segment": segment, ":now": now },
+    )?;
     Ok(())
 }

@@ -276,8 +276,6 @@ fn statements() -> Vec<&'static str> {
         journal::PAGE,
         journal::GET,
         journal::RECORDED,
-        journal::STEPS,
-        journal::WRITES,
         keys::FIND,
         keys::LIST,
         keys::TOUCH,
@@ -319,6 +317,7 @@ fn statements() -> Vec<&'static str> {
         users::SET_PASSWORD,
         users::NAMES,
     ];
+    all.extend(journal::STEPS_SQL);
     all.extend(runs::HOLDS_SQL);
     all.extend(runs::RETRY_SQL);
     all.extend(runs::QUEUE_SQL);

@@ -58,7 +58,20 @@ fn key_of_handle(segment: u32, handle: Handle) -> Key {
     }
 }
 
-impl Batch<'_> {
+impl<'a> Batch<'a> {
+    pub(super) fn new(caller: &'a Caller, rights: &'a Rights, now: Timestamp, before: Vec<NewEntry>) -> Self {
+        Self {
+            caller,
+            rights,
+            startable: HashMap::new(),
+            now,
+            entries: before,
+            artifacts: Vec::new(),
+            approvals: Vec::new(),
+            touched: Vec::new(),
+        }
+    }
+
     /// One call's part.
     pub(super) fn begin(&mut self, tx: &Tx<'_>, pending: PendingCall) -> Done<Begun> {
         let key = key_of(&pending.entry);
@@ -67,7 +80,14 @@ impl Batch<'_> {
         }
         match pending.call.clone() {
             Call::HttpSend(_) | Call::ModelsChat(_) => self.outside(tx, pending, key),
-            Call::ClockSleep { ms } => self.wait_for(tx, pending, key, Kind::Timer, Some(after(self.now, ms)), json!({ "waits": "timer" })),
+            Call::ClockSleep { ms } => self.wait_for(
+                tx,
+                pending,
+                key,
+                Kind::Timer,
+                Some(after(self.now, ms)),
+                json!({ "waits": "timer" }),
+            ),
             Call::ApprovalsRequest(request) => match decisions::requested(self.caller, key, &request, self.now) {
                 Ok(approval) => self.wait_for_decision(tx, pending, key, approval),
                 Err(failure) => Ok(self.answer(pending, CallResult::Failed(failure))),
@@ -126,7 +146,10 @@ impl Batch<'_> {
                     Ok(result(started.map(Reply::Child)))
                 }
                 Some(Err(failure)) => Ok(CallResult::Failed(failure)),
-                None => Ok(CallResult::Failed(Failure::new(FailureCode::NotFound, "this station has no such agent"))),
+                None => Ok(CallResult::Failed(Failure::new(
+                    FailureCode::NotFound,
+                    "this station has no such agent",
+                ))),
             },
             Call::WaitsOpen(wait) => self.open(tx, wait, key).map(result),
             Call::WaitsClose { handle } => self.close(tx, key_of_handle(key.segment, *handle)).map(result),
@@ -136,9 +159,7 @@ impl Batch<'_> {
 
     /// Notes an answer that is given in this transaction.
     fn answer(&mut self, pending: PendingCall, result: CallResult) -> Begun {
-        let PendingCall {
-            call, mut entry, body, ..
-        } = pending;
+        let PendingCall { call, mut entry, body, .. } = pending;
         entry.phase = Phase::Point;
         entry.class = Some(EffectClass::Local);
         entry.meta = summary::of_result(&call, &result, None);
@@ -198,7 +219,15 @@ impl Batch<'_> {
         Ok(Begun::Waiting(pending))
     }
 
-    fn wait_on(&mut self, tx: &Tx<'_>, pending: PendingCall, key: Key, kind: Kind, target: String, due_at: Option<Timestamp>) -> Done<Begun> {
+    fn wait_on(
+        &mut self,
+        tx: &Tx<'_>,
+        pending: PendingCall,
+        key: Key,
+        kind: Kind,
+        target: String,
+        due_at: Option<Timestamp>,
+    ) -> Done<Begun> {
         let meta = json!({ "waits": kind, "run": target });
         let wait = NewWait {
             key,
@@ -310,6 +339,7 @@ impl Batch<'_> {
             call,
             body: None,
             entry,
+            generation: pending.generation,
             resumed: Resumed::No,
             ask: None,
         };
@@ -324,12 +354,7 @@ impl Batch<'_> {
             let text = format!("{WAITS_OPEN_MAX} waits are open; read or close some");
             return Ok(Err(Failure::new(FailureCode::LimitExceeded, text)));
         }
-        let plain = |kind, target, due_at| NewWait {
-            key,
-            kind,
-            target,
-            due_at,
-        };
+        let plain = |kind, target, due_at| NewWait { key, kind, target, due_at };
         match wait {
             Wait::Timer { ms } => waits::open(tx, org, run, &plain(Kind::Timer, None, Some(after(self.now, *ms))))?,
             Wait::Approval(request) => match decisions::requested(self.caller, key, request, self.now) {
@@ -375,7 +400,10 @@ impl Batch<'_> {
     fn close(&mut self, tx: &Tx<'_>, key: Key) -> Done<Result<Reply, Failure>> {
         let (org, run) = (self.caller.org, self.caller.run);
         let Some(wait) = waits::find(tx, org, run, key)? else {
-            return Ok(Err(Failure::new(FailureCode::Invalid, "there is no such wait; it was read or closed before")));
+            return Ok(Err(Failure::new(
+                FailureCode::Invalid,
+                "there is no such wait; it was read or closed before",
+            )));
         };
         super::super::waits::give_up(tx, org, run, &wait, self.now, &mut self.touched)?;
         waits::close(tx, org, run, key)?;
@@ -395,7 +423,14 @@ impl Batch<'_> {
             return Ok(self.answer(pending, CallResult::Ok(Reply::Ready(Some(ready)))));
         }
         let due = timeout_ms.map(|ms| after(self.now, ms));
-        self.wait_for(tx, pending, key, Kind::Timer, due, json!({ "waits": "any", "handles": handles.len() }))
+        self.wait_for(
+            tx,
+            pending,
+            key,
+            Kind::Timer,
+            due,
+            json!({ "waits": "any", "handles": handles.len() }),
+        )
     }
 
     /// Of several waits, the one that was completed first.

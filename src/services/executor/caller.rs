@@ -55,7 +55,9 @@ impl Rights {
     }
 
     fn all(&self) -> impl Iterator<Item = &Capabilities> {
-        std::iter::once(&self.own).chain(&self.above).map(|loaded| &loaded.version.manifest.capabilities)
+        std::iter::once(&self.own)
+            .chain(&self.above)
+            .map(|loaded| &loaded.version.manifest.capabilities)
     }
 
     /// What the strictest of them says.
@@ -82,15 +84,18 @@ impl Rights {
     /// Whether each of them reaches this address with this method.
     pub(super) fn reach(&self, url: &url::Url, method: &str) -> bool {
         self.all().all(|granted| {
-            let mut grants = granted.http.iter().filter(|granted| crate::domain::grant::allows(&granted.host, url));
+            let mut grants = granted
+                .http
+                .iter()
+                .filter(|granted| crate::domain::grant::allows(&granted.host, url));
             grants.any(|grant| grant.methods.iter().any(|granted| granted == method))
         })
     }
 
     /// The least of each limit.
     pub(super) fn limits(&self) -> AgentLimits {
-        self.above
-            .iter()
-            .fold(self.own.version.manifest.limits, |least, above| least.within(above.version.manifest.limits))
+        self.above.iter().fold(self.own.version.manifest.limits, |least, above| {
+            least.within(above.version.manifest.limits)
+        })
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::caller::Caller;
+use crate::domain::agent::AgentVersion;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::{MessageId, RunId};
 use crate::domain::journal::{NewEntry, Payload, kind};
@@ -10,7 +11,6 @@ use crate::domain::limits::{CHILD_DEPTH_MAX, CHILDREN_MAX, MESSAGES_WAITING_MAX,
 use crate::domain::run::Trigger;
 use crate::domain::time::Timestamp;
 use crate::domain::wait::{AskRequest, Quota};
-use crate::store::agents::AgentVersion;
 use crate::store::messages::{self, NewMessage};
 use crate::store::runs::{self, NewRun, Parent, Touched};
 use crate::store::waits::Key;
@@ -43,13 +43,17 @@ pub(super) fn start(
     let limit = |text: String| Ok(Err(Failure::new(FailureCode::LimitExceeded, text)));
     let depth = caller.depth + 1;
     if depth > CHILD_DEPTH_MAX {
-        return limit(format!("{CHILD_DEPTH_MAX} runs stand above this one already; a child of its own would be one too deep"));
+        return limit(format!(
+            "{CHILD_DEPTH_MAX} runs stand above this one already; a child of its own would be one too deep"
+        ));
     }
     let chain = runs::chain(tx, caller.org, caller.run)?;
     let same = chain.iter().filter(|above| above.agent_id == child.version.agent_id).count();
     if same >= SAME_AGENT_IN_CHAIN_MAX {
         let name = &child.version.manifest.name;
-        return limit(format!("“{name}” already stands {same} times among the runs above; agents that start each other end here"));
+        return limit(format!(
+            "“{name}” already stands {same} times among the runs above; agents that start each other end here"
+        ));
     }
     if runs::children(tx, caller.org, caller.run, CHILDREN_MAX)? >= CHILDREN_MAX {
         return limit(format!("a run may start {CHILDREN_MAX} others"));

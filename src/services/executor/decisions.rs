@@ -93,7 +93,7 @@ pub(super) fn requested(caller: &Caller, key: Key, request: &ApprovalRequest, no
 }
 
 /// The fingerprint of the call that these arguments make, and the call.
-pub(super) fn granted_call(function: &str, arguments: &Value) -> Result<(Call, [u8; 16]), String> {
+pub fn granted_call(function: &str, arguments: &Value) -> Result<(Call, [u8; 16]), String> {
     let call = Call::of_action(function, arguments)?;
     let print = fingerprint(function, &call.to_json());
     Ok((call, print))
@@ -109,8 +109,16 @@ pub(super) enum Verdict {
 
 /// Reads a decision on a call that has an effect outside.
 pub(super) fn verdict(call: &Call, decision: Decision) -> Verdict {
-    let said = if decision.reason.is_empty() { String::new() } else { format!(": {}", decision.reason) };
-    let by = if decision.by.is_empty() { "Nobody decided in time".to_owned() } else { format!("{} denied this", decision.by) };
+    let said = if decision.reason.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", decision.reason)
+    };
+    let by = if decision.by.is_empty() {
+        "Nobody decided in time".to_owned()
+    } else {
+        format!("{} denied this", decision.by)
+    };
     let failed = |code, text: String| Verdict::Answer(CallResult::Failed(Failure::new(code, text)));
     match decision.verb {
         Verb::Approve | Verb::SendAgain => Verdict::Go(call.clone()),

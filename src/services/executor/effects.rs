@@ -3,14 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::super::app::{App, Callee};
-use super::port::Caller;
+use super::caller::{Caller, Rights};
 use crate::domain::call::{ArtifactInfo, Body, Call, CallResult, HttpHeader, HttpRequest, HttpResponse, Reply};
 use crate::domain::chat::{ChatRequest, Show};
 use crate::domain::failure::{Failure, FailureCode};
-use crate::domain::grant;
 use crate::domain::id::OrgId;
 use crate::domain::limits::{ARTIFACTS_PER_RUN_MAX, HTTP_BODY_BYTES_MAX};
-use crate::domain::manifest::Capabilities;
 use crate::domain::time::Timestamp;
 use crate::llm;
 use crate::net;
@@ -70,14 +68,8 @@ pub(super) fn put_artifact(
 }
 
 /// Sends a request to a granted host.
-pub(super) async fn http(
-    app: &App,
-    org: OrgId,
-    granted: &Capabilities,
-    request: &HttpRequest,
-    key: Option<(String, String)>,
-) -> Performed {
-    Performed::free(match send(app, org, granted, request, key).await {
+pub(super) async fn http(app: &App, org: OrgId, rights: &Rights, request: &HttpRequest, key: Option<(String, String)>) -> Performed {
+    Performed::free(match send(app, org, rights, request, key).await {
         Ok(response) => CallResult::Ok(Reply::Http(response)),
         Err(failure) => CallResult::Failed(failure),
     })
@@ -104,7 +96,7 @@ fn host_of(url: &str) -> String {
 async fn send(
     app: &App,
     org: OrgId,
-    granted: &Capabilities,
+    rights: &Rights,
     request: &HttpRequest,
     key: Option<(String, String)>,
 ) -> Result<HttpResponse, Failure> {
@@ -126,10 +118,7 @@ async fn send(
         headers.push((name, value));
     }
     // A redirect may change the method to GET; each hop is asked for as it would be sent.
-    let allow = |method: &str, url: &url::Url| {
-        let mut grants = granted.http.iter().filter(|granted| grant::allows(&granted.host, url));
-        grants.any(|grant| grant.methods.iter().any(|granted| granted == method))
-    };
+    let allow = |method: &str, url: &url::Url| rights.reach(url, method);
     let timeout = request.timeout_ms.map_or(HTTP_TIMEOUT, |ms| Duration::from_millis(u64::from(ms)));
     let wanted = net::Request {
         method: &request.method,

@@ -30,7 +30,7 @@ const SERVED: &str = "UPDATE orgs SET served = :served WHERE id = :org";
 const QUEUED: &str =
     "SELECT r.id, r.org_id, r.workspace_id, r.environment, r.agent_id, r.version_id, r.started_by, v.runtime, v.code_digest, r.attempt,
     r.segment, r.fence + 1, r.cancel_requested, r.fuel, r.active_ms, r.calls, r.journal_bytes, r.input_hash, r.wake_on, r.wake_at, r.state_hash,
-    r.pinned, r.turn_calls, r.turn_bytes, r.turn_ms, r.retry, r.tries, r.parent_run_id, r.depth, r.forked_from, r.ask_writes, r.session
+    r.pinned, r.turn_calls, r.turn_bytes, r.turn_ms, r.retry, r.tries, r.parent_run_id, r.depth, r.forked_from, r.ask_writes, r.session, r.agent_version
     FROM runs r JOIN agent_versions v ON v.id = r.version_id
     WHERE r.state = 'queued' AND r.holds = 0 AND r.org_id = :org ORDER BY r.priority DESC, r.id LIMIT :limit";
 const CLAIM: &str =
@@ -94,6 +94,7 @@ pub struct Claimed {
     /// Of a fork: its writes ask a person first.
     pub ask_writes: bool,
     pub session: bool,
+    pub agent_version: String,
 }
 
 /// Takes up to `limit` runs from the queue, those whose time has come included. Each next slot goes to the organization with the fewest
@@ -189,6 +190,7 @@ fn heads(tx: &Tx<'_>, org: OrgId, limit: u32) -> Result<Vec<Claimed>, Error> {
             forked_from: cells.take()?,
             ask_writes: cells.take()?,
             session: cells.take()?,
+            agent_version: cells.take()?,
         })
     })
 }

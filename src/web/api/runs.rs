@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::idempotency::{self, Answer};
 use super::{Segments, immutable};
 use crate::domain::id::RunId;
+use crate::domain::retry::RetryChange;
 use crate::domain::run::{Shown, Trigger};
 use crate::domain::time::Timestamp;
 use crate::services::agents::AgentRef;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use agentstation::domain::agent::Agent;
 use agentstation::domain::id::RunId;
 use agentstation::domain::journal::EntryView;
+use agentstation::domain::retry::RetryChange;
 use agentstation::domain::run::{RunState, Trigger};
 use agentstation::services::agents::{AgentRef, Target, Upload};
 use agentstation::services::runs::StartRun;

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::domain::agent::{Agent, AgentVersion};
 use crate::domain::id::RunId;
+use crate::domain::retry::RetryChange;
 use crate::domain::run::Trigger;
 use crate::services::runs::{self, StartRun};
 use crate::services::{Error, FieldError, agents};
