@@ -85,7 +85,6 @@ impl World {
             trigger: Trigger::Api,
             started_by: self.person,
             started_by_name: "A".to_owned(),
-            priority: 0,
             input: "{}".to_owned(),
             priority: 0,
             retry: "{}".to_owned(),
