@@ -2,7 +2,9 @@
 
 pub mod agents;
 pub mod artifacts;
+pub mod dead_letters;
 pub mod events;
+pub mod holds;
 pub mod idempotency;
 pub mod runs;
 pub mod stream;

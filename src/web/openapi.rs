@@ -27,6 +27,14 @@ use super::extract::Public;
         api::runs::start,
         api::runs::show,
         api::runs::cancel,
+        api::holds::pause,
+        api::holds::resume,
+        api::dead_letters::list,
+        api::dead_letters::retry,
+        api::dead_letters::discard,
+        api::dead_letters::start_over,
+        api::dead_letters::requeue,
+        api::dead_letters::discard_all,
         api::events::list,
         api::events::show,
         api::stream::open,
@@ -37,6 +45,7 @@ use super::extract::Public;
     tags(
         (name = "agents", description = "Agents and their versions"),
         (name = "runs", description = "Runs, their journals and artifacts"),
+        (name = "dead letters", description = "Failed runs that nobody has dealt with"),
     ),
     security(("key" = [])),
     modifiers(&ApiKey)

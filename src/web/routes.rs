@@ -117,8 +117,11 @@ fn api_lines() -> Vec<Line> {
     let mut lines = vec![
         get("/api/v1/runs/{run}", api::runs::show),
         post("/api/v1/runs/{run}/cancel", api::runs::cancel),
-        post("/api/v1/runs/{run}/pause", api::runs::pause),
-        post("/api/v1/runs/{run}/resume", api::runs::resume),
+        post("/api/v1/runs/{run}/pause", api::holds::pause),
+        post("/api/v1/runs/{run}/resume", api::holds::resume),
+        post("/api/v1/runs/{run}/retry", api::dead_letters::retry),
+        post("/api/v1/runs/{run}/discard", api::dead_letters::discard),
+        post("/api/v1/runs/{run}/start-over", api::dead_letters::start_over),
         get("/api/v1/runs/{run}/events", api::events::list),
         get("/api/v1/runs/{run}/events/{seq}", api::events::show),
         get("/api/v1/runs/{run}/stream", api::stream::open),
@@ -139,6 +142,9 @@ fn api_lines() -> Vec<Line> {
                 get(concat!($base, "/agents/{agent}/versions/{version}/code"), api::versions::code),
                 get(concat!($base, "/runs"), api::runs::list),
                 post(concat!($base, "/runs"), api::runs::start),
+                get(concat!($base, "/dead-letters"), api::dead_letters::list),
+                post(concat!($base, "/dead-letters/requeue"), api::dead_letters::requeue),
+                post(concat!($base, "/dead-letters/discard"), api::dead_letters::discard_all),
             ]);
         };
     }

@@ -14,7 +14,6 @@ use crate::domain::retry::RetryChange;
 use crate::domain::run::{Shown, Trigger};
 use crate::domain::time::Timestamp;
 use crate::services::agents::AgentRef;
-use crate::services::holds;
 use crate::services::runs::{self, StartRun, Whole};
 use crate::store::runs::{Filter, Run};
 use crate::web::context::Context;
@@ -45,6 +44,13 @@ pub struct RunBody {
     pub holds: Vec<String>,
     /// From -10 to 10; the higher goes first in its organization's queue.
     pub priority: i32,
+    /// How often its current segment was tried again by itself.
+    pub tries: u32,
+    /// When it goes on by itself: its next segment, or its next try.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wake_at: Option<i64>,
+    /// Failed, and nobody has dealt with it: it is listed under dead letters.
+    pub dead: bool,
     /// Why it failed or was cancelled, one of a closed list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -118,6 +124,9 @@ impl From<&Run> for RunBody {
             state: run.shown().to_string(),
             holds: run.holds.iter().map(|hold| hold.to_string()).collect(),
             priority: run.priority,
+            tries: run.tries,
+            wake_at: ms(run.wake_at).filter(|_| !run.state.is_terminal()),
+            dead: run.dead,
             reason: run.reason.map(|reason| reason.to_string()),
             error: run.error.as_deref().and_then(|error| serde_json::from_str(error).ok()),
             trigger: run.trigger.to_string(),
@@ -358,45 +367,5 @@ pub async fn cancel(
 ) -> Result<HttpResponse, Problem> {
     check_header_token(&request)?;
     let run = runs::cancel(&state.app, auth.actor(), segments.run()?, Context::request_id(&request)).await?;
-    Ok(HttpResponse::Accepted().json(RunBody::from(&run)))
-}
-
-/// Pauses a run: it is not executed until it is resumed. A call that is under way gets its result first.
-#[utoipa::path(
-    post, path = "/api/v1/runs/{run}/pause", tag = "runs", operation_id = "pauseRun",
-    params(("run" = String, Path, description = "The run's id")),
-    responses(
-        (status = 202, description = "The run as it is now", body = RunBody),
-        (status = "default", description = "A problem; `conflict` where it has ended", body = crate::web::problem::ProblemBody, content_type = "application/problem+json"),
-    )
-)]
-pub async fn pause(
-    auth: Authorized<may::RunsCancel>,
-    state: web::Data<State>,
-    segments: Segments,
-    request: HttpRequest,
-) -> Result<HttpResponse, Problem> {
-    check_header_token(&request)?;
-    let run = holds::pause(&state.app, auth.actor(), segments.run()?, Context::request_id(&request)).await?;
-    Ok(HttpResponse::Accepted().json(RunBody::from(&run)))
-}
-
-/// Lets a paused run go on.
-#[utoipa::path(
-    post, path = "/api/v1/runs/{run}/resume", tag = "runs", operation_id = "resumeRun",
-    params(("run" = String, Path, description = "The run's id")),
-    responses(
-        (status = 202, description = "The run as it is now", body = RunBody),
-        (status = "default", description = "A problem; `conflict` where it has ended", body = crate::web::problem::ProblemBody, content_type = "application/problem+json"),
-    )
-)]
-pub async fn resume(
-    auth: Authorized<may::RunsCancel>,
-    state: web::Data<State>,
-    segments: Segments,
-    request: HttpRequest,
-) -> Result<HttpResponse, Problem> {
-    check_header_token(&request)?;
-    let run = holds::resume(&state.app, auth.actor(), segments.run()?, Context::request_id(&request)).await?;
     Ok(HttpResponse::Accepted().json(RunBody::from(&run)))
 }
