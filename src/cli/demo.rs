@@ -10,6 +10,7 @@ use super::{Exit, embedded, say, serve};
 use crate::config::Config;
 use crate::domain::id::RunId;
 use crate::domain::permission::Actor;
+use crate::domain::retry::RetryChange;
 use crate::domain::run::{RunState, Trigger};
 use crate::services::App;
 use crate::services::agents::{self, AgentRef, Target};
@@ -110,6 +111,8 @@ async fn seed(station: &Station) -> anyhow::Result<()> {
                     input,
                     trigger: Trigger::Demo,
                     message: None,
+                    priority: 0,
+                    retry: RetryChange::default(),
                 },
             )
             .await?,
