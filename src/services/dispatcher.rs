@@ -330,6 +330,7 @@ fn announce_recovered(app: &App, recovered: &[(RunId, u64)]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::time::Timestamp;
 
     #[test]
     fn the_end_of_an_earlier_start_leaves_the_next_one_its_slot() {

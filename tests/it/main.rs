@@ -10,6 +10,7 @@
 
 mod api;
 mod approvals;
+mod asking;
 mod auth;
 mod cli;
 mod crash;
@@ -23,4 +24,5 @@ mod security;
 mod sessions;
 mod support;
 mod tidy;
+mod waiting;
 mod ws;
