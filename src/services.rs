@@ -17,6 +17,7 @@ pub mod runs;
 pub mod setup;
 pub mod supervisor;
 pub mod users;
+pub mod verify;
 pub mod versions;
 
 pub use app::App;

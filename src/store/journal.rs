@@ -41,6 +41,11 @@ pub(super) const RECORDED: &str =
     WHERE s.run_id = :run AND s.segment = :segment AND s.org_id = :org AND j.segment = :segment AND j.lane = 'guest'
     ORDER BY j.seq";
 
+pub(super) const MADE: &str = "SELECT j.seq, j.call, j.sub, j.kind, j.fingerprint, j.request, j.request_ref, j.request_bytes
+    FROM segments s JOIN journal j ON j.run_id = s.run_id AND j.seq >= s.first_seq
+    WHERE s.run_id = :run AND s.segment = :segment AND s.org_id = :org AND j.segment = :segment AND j.lane = 'guest' AND j.phase <> 'end'
+    ORDER BY j.seq";
+
 /// Where a run's journal is after an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
@@ -226,6 +231,42 @@ pub fn recorded(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Re
             Ok(Recorded {
                 response: payload_text(reader, org, &response)?,
                 ..recorded
+            })
+        })
+        .collect()
+}
+
+/// A call as it was made, with its arguments.
+#[derive(Clone, Debug)]
+pub struct Made {
+    pub seq: u64,
+    pub call: Option<u32>,
+    pub sub: Option<u32>,
+    pub kind: String,
+    pub fingerprint: Option<[u8; 16]>,
+    /// JSON.
+    pub request: Option<String>,
+}
+
+/// The calls of a segment as they were made, in order, with whole requests.
+pub fn made(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Result<Vec<Made>, Error> {
+    let rows = reader.list(MADE, named_params! { ":run": run, ":org": org, ":segment": segment }, |row| {
+        let mut cells = Cells::of(row);
+        let made = Made {
+            seq: cells.take::<i64>()? as u64,
+            call: cells.take()?,
+            sub: cells.take()?,
+            kind: cells.take()?,
+            fingerprint: cells.take()?,
+            request: None,
+        };
+        Ok((made, payload_ref(cells.take()?, cells.take()?, cells.take()?)))
+    })?;
+    rows.into_iter()
+        .map(|(made, request)| {
+            Ok(Made {
+                request: payload_text(reader, org, &request)?,
+                ..made
             })
         })
         .collect()
