@@ -6,10 +6,10 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use serde_json::json;
 
-use super::args::{Output, Run};
+use super::args::{Output, Run, RunCommand};
 use super::station::{self, Station};
 use super::timeline::Painter;
-use super::{Exit, colours, data, files, say};
+use super::{Exit, colours, data, files, say, verify};
 use crate::config::Config;
 use crate::domain::id::RunId;
 use crate::domain::limits::INPUT_BYTES_MAX;
@@ -20,7 +20,13 @@ use crate::services::{self, agents, runs};
 const PAGE: u32 = 500;
 
 pub async fn run(config: Config, args: Run) -> anyhow::Result<Exit> {
-    let upload = files::agent(&args.path)?;
+    if let Some(RunCommand::Verify { id, org, output }) = args.command {
+        return verify::verify(config, &id, org, output).await;
+    }
+    let Some(path) = &args.path else {
+        bail!("name an agent's folder, or a .js or .wasm file");
+    };
+    let upload = files::agent(path)?;
     let input = input(&args)?;
     let station = station::temporary(config).await?;
     let exit = execute(&station, &args, upload, input).await;

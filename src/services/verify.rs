@@ -7,22 +7,27 @@ mod nothing;
 
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use self::again::Again;
 use super::access::require;
 use super::{App, Error, audit, runs};
 use crate::domain::failure::{EndReason, codes};
-use crate::domain::id::RunId;
+use crate::domain::id::{PrincipalId, RunId};
 use crate::domain::journal::{NewEntry, Payload, kind};
+use crate::domain::limits::PAGE_MAX;
 use crate::domain::permission::{Actor, Permission};
+use crate::domain::time::Timestamp;
 use crate::store::journal;
+use crate::store::runs::Run;
 
 /// How long one verification may take where the caller names nothing else.
 pub const WITHIN: Duration = Duration::from_mins(1);
 /// How long a verification waits for the one before it.
 const WAIT_MAX: Duration = Duration::from_secs(20);
+/// Of a finished run, how many of its last entries are looked at for a result.
+const LAST_ENTRIES: u64 = 50;
 /// Of either side of a difference, what is told.
 const SIDE_BYTES_MAX: usize = 16 * 1024;
 
@@ -39,33 +44,33 @@ codes! {
 }
 
 /// The first place where a run did something else than its journal says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Differs {
     pub segment: u32,
     /// Of a call: its ordinal in the segment.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub: Option<u32>,
     /// The entry that recorded it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
     /// `call`, `arguments`, `request`, `fuel`, `end`, `state`, `wake`, `output` or `error`.
-    pub what: &'static str,
+    pub what: String,
     pub recorded: String,
     pub now: String,
 }
 
 /// The result of a verification.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verified {
     pub result: Outcome,
     /// In words.
     pub text: String,
     /// Of `identical_up_to`: how the run ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<EndReason>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub difference: Option<Differs>,
     /// How many were executed again.
     pub segments: u32,
@@ -118,6 +123,34 @@ pub async fn verify(app: &App, actor: &Actor, id: RunId, within: Duration, reque
     Ok(verified)
 }
 
+/// A result that a run's timeline holds.
+pub struct Noted {
+    pub verified: Verified,
+    pub by: Option<PrincipalId>,
+    pub at: Timestamp,
+}
+
+/// The newest result on a finished run's timeline, where one stands among its last entries.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn newest(app: &App, actor: &Actor, run: &Run) -> Result<Option<Noted>, Error> {
+    if !run.state.is_terminal() {
+        return Ok(None);
+    }
+    let last = runs::events(app, actor, run.id, run.last_seq.saturating_sub(LAST_ENTRIES), PAGE_MAX).await?;
+    let Some(noted) = last.iter().rev().find(|entry| entry.kind == kind::RUN_VERIFIED) else {
+        return Ok(None);
+    };
+    let whole = runs::event(app, actor, run.id, noted.seq).await?;
+    let verified = whole.response.and_then(|text| serde_json::from_str(text.get()).ok());
+    Ok(verified.map(|verified| Noted {
+        verified,
+        by: noted.actor,
+        at: Timestamp::from_ms(noted.at),
+    }))
+}
+
 /// What was compared.
 #[derive(Default)]
 pub(super) struct Compared {
@@ -150,7 +183,7 @@ impl Verified {
             }
             Verdict::Differs(found) => {
                 let place = found.call.map_or_else(String::new, |call| format!(", call {call}"));
-                let text = format!("It differs at segment {}{place}: {}.", found.segment, words(found.what));
+                let text = format!("It differs at segment {}{place}: {}.", found.segment, words(&found.what));
                 difference = Some(found);
                 (Outcome::Differs, text)
             }
@@ -230,14 +263,7 @@ pub(super) fn cut(mut text: String) -> String {
 }
 
 /// Notes the result on the run's timeline and in the audit log. A store that is open for reading only keeps neither.
-async fn record(
-    app: &App,
-    actor: &Actor,
-    by: String,
-    id: RunId,
-    verified: &Verified,
-    request_id: Option<String>,
-) -> Result<(), Error> {
+async fn record(app: &App, actor: &Actor, by: String, id: RunId, verified: &Verified, request_id: Option<String>) -> Result<(), Error> {
     if app.store.is_read_only() {
         return Ok(());
     }

@@ -6,6 +6,7 @@ pub mod events;
 pub mod idempotency;
 pub mod runs;
 pub mod stream;
+pub mod verify;
 pub mod versions;
 
 use std::future::{Ready, ready};

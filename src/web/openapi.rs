@@ -27,6 +27,7 @@ use super::extract::Public;
         api::runs::start,
         api::runs::show,
         api::runs::cancel,
+        api::verify::verify,
         api::events::list,
         api::events::show,
         api::stream::open,

@@ -108,6 +108,7 @@ fn page_lines() -> Vec<Line> {
         get("/runs", pages::runs::list::show),
         get("/runs/{run}", pages::runs::show::show),
         post("/runs/{run}/cancel", pages::runs::show::cancel),
+        post("/runs/{run}/verify", pages::runs::verify::submit),
     ]
 }
 
@@ -115,6 +116,7 @@ fn api_lines() -> Vec<Line> {
     let mut lines = vec![
         get("/api/v1/runs/{run}", api::runs::show),
         post("/api/v1/runs/{run}/cancel", api::runs::cancel),
+        post("/api/v1/runs/{run}/verify", api::verify::verify),
         get("/api/v1/runs/{run}/events", api::events::list),
         get("/api/v1/runs/{run}/events/{seq}", api::events::show),
         get("/api/v1/runs/{run}/stream", api::stream::open),

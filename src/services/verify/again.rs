@@ -263,7 +263,11 @@ impl<'a> Again<'a> {
     fn compare(&mut self, past: &Past, kept: &Kept, after: After, report: &Report, beyond: Option<Beyond>) -> Result<(), Halt> {
         let number = past.segment.segment;
         let last = matches!(after, After::End);
-        let stopped = if last { self.whole.run.reason.filter(|reason| outside(*reason).is_some()) } else { None };
+        let stopped = if last {
+            self.whole.run.reason.filter(|reason| outside(*reason).is_some())
+        } else {
+            None
+        };
         if let Some(found) = &report.difference
             && !(found.aspect == Aspect::Missing && beyond.is_some())
         {
@@ -295,13 +299,13 @@ impl<'a> Again<'a> {
 
     fn compare_end(&self, past: &Past, after: &After, end: &End) -> Option<Differs> {
         let number = past.segment.segment;
-        let differs = |what, recorded: String, now: String| {
+        let differs = |what: &str, recorded: String, now: String| {
             Some(Differs {
                 segment: number,
                 call: None,
                 sub: None,
                 seq: None,
-                what,
+                what: String::from(what),
                 recorded: cut(recorded),
                 now: cut(now),
             })
@@ -321,7 +325,11 @@ impl<'a> Again<'a> {
             (After::Segment { .. }, other) => differs("end", "another segment follows".to_owned(), end_words(other)),
             (After::End, End::Done { output }) if run.state == RunState::Succeeded => {
                 let then = self.whole.output.as_deref().unwrap_or_default();
-                if then == output { None } else { differs("output", then.to_owned(), output.clone()) }
+                if then == output {
+                    None
+                } else {
+                    differs("output", then.to_owned(), output.clone())
+                }
             }
             (After::End, End::Failed { reason, error }) if run.reason == Some(*reason) => {
                 let then: Option<RunError> = run.error.as_deref().and_then(|text| serde_json::from_str(text).ok());
@@ -386,13 +394,13 @@ fn readable(bytes: &[u8]) -> String {
     std::str::from_utf8(bytes).map_or_else(|_| hex::encode(bytes), str::to_owned)
 }
 
-fn end_differs(segment: u32, what: &'static str, recorded: String, now: String) -> Verdict {
+fn end_differs(segment: u32, what: &str, recorded: String, now: String) -> Verdict {
     Verdict::Differs(Differs {
         segment,
         call: None,
         sub: None,
         seq: None,
-        what,
+        what: what.to_owned(),
         recorded,
         now,
     })
@@ -426,7 +434,7 @@ fn difference(segment: u32, kept: &Kept, found: &runtime::Difference) -> Verdict
         call: Some(found.call),
         sub: found.sub,
         seq: made.map(|made| made.seq),
-        what,
+        what: what.to_owned(),
         recorded,
         now,
     })
@@ -440,7 +448,7 @@ fn went_on(segment: u32, kept: &Kept, beyond: Beyond) -> Verdict {
         call: Some(beyond.call),
         sub: beyond.sub,
         seq: made.map(|made| made.seq),
-        what: "call",
+        what: "call".to_owned(),
         recorded: made.map_or_else(
             || "nothing: the journal of the segment ends before it".to_owned(),
             |made| format!("{} was begun, and no result of it is recorded", made.kind),
@@ -455,7 +463,9 @@ fn check_requests(segment: u32, kept: &Kept) -> Result<(), Halt> {
         let (Some(request), Some(print), Some(call)) = (&made.request, made.fingerprint, made.call) else {
             continue;
         };
-        let whole = matches!(made.kind.as_str(), "models.chat" | "http.send") || made.kind.starts_with("memory.") || made.kind.starts_with("artifacts.");
+        let whole = matches!(made.kind.as_str(), "models.chat" | "http.send")
+            || made.kind.starts_with("memory.")
+            || made.kind.starts_with("artifacts.");
         if !whole {
             continue;
         }
@@ -479,7 +489,7 @@ fn check_requests(segment: u32, kept: &Kept) -> Result<(), Halt> {
                 call: Some(call),
                 sub: made.sub,
                 seq: Some(made.seq),
-                what: "request",
+                what: "request".to_owned(),
                 recorded: side(&made.kind, Some(request)),
                 now: format!("{} with arguments whose fingerprint is {}", made.kind, hex::encode(&print)),
             })
