@@ -21,4 +21,5 @@ mod sandbox;
 mod security;
 mod support;
 mod tidy;
+mod verify;
 mod ws;
