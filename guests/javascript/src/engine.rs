@@ -7,7 +7,7 @@ use rquickjs::{Context, Ctx, Function, Object, Persistent, Runtime};
 
 use crate::{calls, fault, host, memory};
 
-/// The name of prelude.js in stacks, where its frames are left out.
+/// The name of prelude.js and waiting.js in stacks, where their frames are left out.
 const PRELUDE_NAME: &str = "station";
 
 pub struct Engine {
@@ -34,6 +34,13 @@ extern "C" fn initialize() {
     host::go_live();
 }
 
+/// The function that a file of the prelude is.
+fn function_of<'js>(ctx: &Ctx<'js>, source: &str) -> rquickjs::Result<Function<'js>> {
+    let mut options = EvalOptions::default();
+    options.filename = Some(PRELUDE_NAME.to_owned());
+    ctx.eval_with_options(source, options)
+}
+
 impl Engine {
     fn new() -> Self {
         let built = Runtime::new_with_alloc(memory::Heap).and_then(|runtime| {
@@ -41,12 +48,11 @@ impl Engine {
             runtime.set_max_stack_size(0);
             let context = Context::full(&runtime)?;
             let prelude = context.with(|ctx| {
-                let mut options = EvalOptions::default();
-                options.filename = Some(PRELUDE_NAME.to_owned());
-                let make: Function<'_> = ctx.eval_with_options(include_str!("prelude.js"), options)?;
+                let make = function_of(&ctx, include_str!("prelude.js"))?;
+                let waiting = function_of(&ctx, include_str!("waiting.js"))?;
                 let host = host::object(&ctx)?;
                 host.set("call", Function::new(ctx.clone(), calls::enqueue)?)?;
-                let prelude: Object<'_> = make.call((host,))?;
+                let prelude: Object<'_> = make.call((host, waiting))?;
                 rquickjs::Result::Ok(Persistent::save(&ctx, prelude))
             })?;
             runtime.run_gc();

@@ -1,8 +1,9 @@
 //! The JavaScript runtime: runs one file, written by a user, as one segment of an agent.
 //!
 //! QuickJS in a component that imports nothing but `agentstation:agent`. `engine` holds the interpreter, built once
-//! when the component is built; `segment` runs a file; `calls` gathers what it asks of the station; `host` is what needs
-//! no answer; `memory` counts; `check` reads a file without running it; `fault` turns what went wrong into words and a place.
+//! when the component is built; `segment` runs a file; `calls` gathers what it asks of the station, which `requests` reads
+//! and `replies` answers; `host` is what needs no answer; `memory` counts; `check` reads a file without running it;
+//! `fault` turns what went wrong into words and a place.
 
 mod calls;
 mod check;
@@ -10,6 +11,8 @@ mod engine;
 mod fault;
 mod host;
 mod memory;
+mod replies;
+mod requests;
 mod segment;
 
 #[expect(clippy::too_many_arguments, clippy::same_length_and_capacity, reason = "generated")]

@@ -1,7 +1,8 @@
 // What an agent sees: `station`, `console`, and the few globals a browser would have had.
 // Evaluated once, when the runtime is built, and frozen into it: its size costs a run nothing.
-// `host` holds the functions of src/host.rs and src/calls.rs; what this file returns is called from src/segment.rs.
-(function (host) {
+// `host` holds the functions of src/host.rs and src/calls.rs, `waiting` is waiting.js; what this file returns is called
+// from src/segment.rs.
+(function (host, waiting) {
   "use strict";
 
   const { parse, stringify } = JSON;
@@ -26,6 +27,11 @@
   /** What `station.next` makes: this segment is over, another follows. */
   class Continuation {
     constructor(state, wake) { this.state = state; this.wake = wake; }
+  }
+
+  /** What `station.done` makes: the run is over. */
+  class Completion {
+    constructor(output) { this.output = output; }
   }
 
   // ---- checking what agents pass -------------------------------------------------------------------------------
@@ -160,31 +166,36 @@
     }
   }
 
+  /** What models.chat was called with, every field checked and in the shape of the call. */
+  function chatRequest(request, what) {
+    const given = typeof request === "string"
+      ? { messages: [request] }
+      : fields(request, what, ["model", "messages", "tools", "toolChoice", "responseSchema", "maxOutputTokens", "temperature", "stop", "show", "extra"]);
+    const messages = typeof given.messages === "string" ? [given.messages] : list(given.messages, `${what} messages`);
+    if (messages.length === 0) throw new TypeError(`${what} needs at least one message`);
+    const stop = typeof given.stop === "string" ? [given.stop] : list(given.stop, `${what} stop`);
+    return {
+      model: text(given.model ?? "default", `${what} model`),
+      messages: messages.map((each, at) => message(each, `${what} messages[${at}]`)),
+      tools: list(given.tools, `${what} tools`).map((each, at) => tool(each, `${what} tools[${at}]`)),
+      toolChoice: optionalText(given.toolChoice, `${what} toolChoice`),
+      responseSchema: optionalJson(given.responseSchema, `${what} responseSchema`),
+      maxOutputTokens: optionalCount(given.maxOutputTokens, `${what} maxOutputTokens`, 0xffff_ffff),
+      temperature: given.temperature === undefined || given.temperature === null ? undefined : number(given.temperature, `${what} temperature`),
+      stop: stop.map((each) => text(each, `${what} stop`)),
+      show: oneOf(given.show ?? "timeline", `${what} show`, SHOWS),
+      extra: optionalJson(given.extra, `${what} extra`),
+    };
+  }
+
   const models = {
     async chat(request) {
-      const what = "station.models.chat";
-      const given = typeof request === "string"
-        ? { messages: [request] }
-        : fields(request, what, ["model", "messages", "tools", "toolChoice", "responseSchema", "maxOutputTokens", "temperature", "stop", "show", "extra"]);
-      const messages = typeof given.messages === "string" ? [given.messages] : list(given.messages, `${what} messages`);
-      if (messages.length === 0) throw new TypeError(`${what} needs at least one message`);
-      const stop = typeof given.stop === "string" ? [given.stop] : list(given.stop, `${what} stop`);
-      const reply = await call("models-chat", {
-        model: text(given.model ?? "default", `${what} model`),
-        messages: messages.map((each, at) => message(each, `${what} messages[${at}]`)),
-        tools: list(given.tools, `${what} tools`).map((each, at) => tool(each, `${what} tools[${at}]`)),
-        toolChoice: optionalText(given.toolChoice, `${what} toolChoice`),
-        responseSchema: optionalJson(given.responseSchema, `${what} responseSchema`),
-        maxOutputTokens: optionalCount(given.maxOutputTokens, `${what} maxOutputTokens`, 0xffff_ffff),
-        temperature: given.temperature === undefined || given.temperature === null ? undefined : number(given.temperature, `${what} temperature`),
-        stop: stop.map((each) => text(each, `${what} stop`)),
-        show: oneOf(given.show ?? "timeline", `${what} show`, SHOWS),
-        extra: optionalJson(given.extra, `${what} extra`),
-      });
+      const asked = chatRequest(request, "station.models.chat");
+      const reply = await call("models-chat", asked);
       // As the next request wants it: `messages.push(reply.message)`.
       reply.message = { role: "assistant", content: reply.content, toolCalls: reply.toolCalls.map((each) => ({ ...each })) };
       for (const each of reply.toolCalls) each.arguments = looseJson(each.arguments) ?? {};
-      if (given.responseSchema !== undefined && given.responseSchema !== null) reply.json = looseJson(reply.content);
+      if (asked.responseSchema !== undefined) reply.json = looseJson(reply.content);
       return reply;
     },
   };
@@ -197,25 +208,31 @@
     });
   }
 
+  /** What http.send was called with, every field checked and in the shape of the call. */
+  function httpRequest(request, what) {
+    const given = fields(request, what, ["method", "url", "headers", "body", "timeoutMs", "extra"]);
+    const pairs = Array.isArray(given.headers) ? given.headers.map((pair) => list(pair, `a header in ${what}`))
+      : Object.entries(fields(given.headers, `${what} headers`, Object.keys(given.headers ?? {})));
+    const headers = pairs.map(([name, value]) =>
+      [text(name, `${what} headers`), text(typeof value === "number" ? String(value) : value, `${what} header "${name}"`)]);
+    let body = given.body === undefined || given.body === null ? undefined : bytes(given.body);
+    if (body === undefined && given.body !== undefined && given.body !== null) {
+      body = json(given.body, `${what} body`);
+      if (!headers.some(([name]) => name.toLowerCase() === "content-type")) headers.push(["content-type", "application/json"]);
+    }
+    return {
+      method: text(given.method ?? (body === undefined ? "GET" : "POST"), `${what} method`).toUpperCase(),
+      url: text(given.url, `${what} url`),
+      headers,
+      body,
+      timeoutMs: optionalCount(given.timeoutMs, `${what} timeoutMs`, 0xffff_ffff),
+      extra: optionalJson(given.extra, `${what} extra`),
+    };
+  }
+
   const http = {
     async send(request) {
-      const what = "station.http.send";
-      const given = fields(request, what, ["method", "url", "headers", "body", "timeoutMs", "extra"]);
-      const headers = Object.entries(fields(given.headers, `${what} headers`, Object.keys(given.headers ?? {})))
-        .map(([name, value]) => [text(name, `${what} headers`), text(typeof value === "number" ? String(value) : value, `${what} header "${name}"`)]);
-      let body = given.body === undefined || given.body === null ? undefined : bytes(given.body);
-      if (body === undefined && given.body !== undefined && given.body !== null) {
-        body = json(given.body, `${what} body`);
-        if (!headers.some(([name]) => name.toLowerCase() === "content-type")) headers.push(["content-type", "application/json"]);
-      }
-      const response = await call("http-send", {
-        method: text(given.method ?? (body === undefined ? "GET" : "POST"), `${what} method`).toUpperCase(),
-        url: text(given.url, `${what} url`),
-        headers,
-        body,
-        timeoutMs: optionalCount(given.timeoutMs, `${what} timeoutMs`, 0xffff_ffff),
-        extra: optionalJson(given.extra, `${what} extra`),
-      });
+      const response = await call("http-send", httpRequest(request, "station.http.send"));
       const named = {};
       for (const [name, value] of response.headers) {
         const key = name.toLowerCase();
@@ -303,6 +320,11 @@
     list: () => call("artifacts-list"),
   };
 
+  const { approvals, inbox, agents, waits, sleep } = waiting({
+    host, call, StationError, httpRequest, chatRequest,
+    checks: { text, count, optionalCount, oneOf, list, fields, json, optionalJson },
+  });
+
   // ---- what needs no answer ------------------------------------------------------------------------------------
 
   function log(level, message, given) {
@@ -358,11 +380,17 @@
     memory: Object.freeze(memory),
     artifacts: Object.freeze(artifacts),
     timeline: Object.freeze(timeline),
-    clock: Object.freeze({ now: () => host.now() }),
+    approvals: Object.freeze(approvals),
+    inbox: Object.freeze(inbox),
+    agents: Object.freeze(agents),
+    waits: Object.freeze(waits),
+    clock: Object.freeze({ now: () => host.now(), sleep }),
     random: Object.freeze({ u64: () => host.u64() }),
     calls: Object.freeze({ all: (promises) => Promise.all(promises) }),
     step,
     next,
+    done: (output) => new Completion(output),
+    reply: inbox.reply,
   });
 
   // ---- values as people read them ------------------------------------------------------------------------------
@@ -472,7 +500,7 @@
   // What people reach for out of habit answers with what to use here.
   const absent = (name, hint) => global(name, () => { throw new ReferenceError(`${name} does not exist in an agent: ${hint}`); });
   for (const name of ["setTimeout", "setInterval", "setImmediate"]) {
-    absent(name, "to go on later, return station.next(state, { wake: { at: milliseconds } })");
+    absent(name, "to go on later, await station.clock.sleep(milliseconds), or end the segment with station.next(state, { wake: { at: milliseconds } })");
   }
   absent("fetch", "use station.http.get or station.http.send");
   absent("require", "an agent is one file and imports nothing");
@@ -494,6 +522,7 @@
 
   /** `{ done }` with JSON, or `{ state, wake }` with JSON and "now", "message" or milliseconds. */
   function outcome(value) {
+    if (value instanceof Completion) return outcome(value.output);
     if (!(value instanceof Continuation)) return { done: value === undefined ? "null" : json(value, "what run returned") };
     return { state: value.state === undefined ? "null" : json(value.state, "the state given to station.next"), wake: value.wake };
   }
@@ -511,10 +540,12 @@
       let given = station.event?.type === "message" ? station.event : null;
       if (state === undefined && !given) {
         if (typeof station.input?.message !== "string") return outcome(next(station.state, { wake: "message" }));
-        given = { type: "message", text: station.input.message };
+        given = { type: "message", id: "", text: station.input.message, sender: "", sentMs: host.now() };
       }
       const returned = await onMessage(given, station);
-      return outcome(returned instanceof Continuation ? returned : next(station.state, { wake: "message" }));
+      if (returned instanceof Continuation || returned instanceof Completion) return outcome(returned);
+      if (typeof returned === "string" && returned !== "") await inbox.reply(returned);
+      return outcome(next(station.state, { wake: "message" }));
     },
 
     /** A thrown value as a failure. */

@@ -67,13 +67,15 @@ fn write_event<'js>(ctx: &Ctx<'js>, event: Option<Event>) -> JsResult<Value<'js>
     let extra = match event {
         Event::Message(message) => {
             to.set("type", "message")?;
+            to.set("id", message.id)?;
             to.set("text", message.text)?;
+            to.set("sender", message.sender)?;
+            to.set("sentMs", milliseconds(message.sent_ms))?;
             message.extra
         }
         Event::Timer(timer) => {
             to.set("type", "timer")?;
-            #[expect(clippy::cast_precision_loss, reason = "milliseconds stay below 2^53")]
-            to.set("dueMs", timer.due_ms as f64)?;
+            to.set("dueMs", milliseconds(timer.due_ms))?;
             timer.extra
         }
     };
@@ -81,6 +83,11 @@ fn write_event<'js>(ctx: &Ctx<'js>, event: Option<Event>) -> JsResult<Value<'js>
         to.set("extra", extra)?;
     }
     Ok(to.into_value())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds stay below 2^53")]
+const fn milliseconds(since_1970: u64) -> f64 {
+    since_1970 as f64
 }
 
 fn read_outcome<'js>(outcome: &Value<'js>) -> JsResult<Outcome> {
