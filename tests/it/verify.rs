@@ -415,7 +415,7 @@ async fn the_api_the_timeline_and_the_page_tell_the_result() {
     browser.submit(&format!("/runs/{id}/verify"), &[]).await.expect(303);
     let page = browser.get(&format!("/runs/{id}")).await.expect(200).body;
     assert!(
-        page.contains("Verified: it differs.") && page.contains("another call is made than was recorded"),
+        page.contains("Verified: it differs.") && page.contains("It differs at segment 0, call 4"),
         "{page}"
     );
 }
