@@ -234,7 +234,7 @@ mod tests {
                 host: "example.com".to_owned(),
                 methods: vec!["GET".to_owned()],
                 idempotency_header: None,
-                approval: AskFirst::default(),
+                approval: crate::domain::manifest::AskFirst::default(),
             }],
             memory: true,
             secrets: vec!["token".to_owned()],
