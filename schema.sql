@@ -230,6 +230,8 @@ CREATE TABLE runs (
     parent_call      INTEGER,
     parent_sub       INTEGER,
     depth            INTEGER NOT NULL DEFAULT 0,
+    -- Whether it has had waits, children or a parent, so that its end concerns others.
+    entangled        INTEGER NOT NULL DEFAULT 0 CHECK (entangled IN (0, 1)),
     -- The run and entry that it was forked from, and whether its writes ask first.
     forked_from      TEXT REFERENCES runs (id) ON DELETE SET NULL,
     forked_seq       INTEGER,

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod agents;
 pub mod app;
+pub mod approvals;
 pub mod audit;
 pub mod auth;
 pub mod dispatcher;
@@ -14,11 +15,13 @@ pub mod javascript;
 pub mod keys;
 pub mod overview;
 pub mod runs;
+pub mod sessions;
 pub mod setup;
 pub mod supervisor;
 pub mod users;
 pub mod verify;
 pub mod versions;
+pub mod waits;
 
 pub use app::App;
 pub use error::{Error, FieldError};

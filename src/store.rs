@@ -9,6 +9,7 @@
 )]
 
 pub mod agents;
+pub mod approvals;
 pub mod artifacts;
 pub mod audit;
 pub mod blobs;
@@ -24,6 +25,7 @@ pub mod ledger;
 pub mod links;
 mod lock;
 pub mod memory;
+pub mod messages;
 mod migrate;
 pub mod orgs;
 pub mod overview;
@@ -37,6 +39,7 @@ pub mod station;
 mod tx;
 mod types;
 pub mod users;
+pub mod waits;
 mod writer;
 
 #[cfg(test)]

@@ -133,6 +133,12 @@ pub struct Run {
     /// A file with the input, JSON; - for stdin
     #[arg(long, value_name = "FILE")]
     pub input_file: Option<PathBuf>,
+    /// Approve whatever the run asks a person
+    #[arg(long, conflicts_with = "deny_all")]
+    pub approve_all: bool,
+    /// Deny whatever the run asks a person
+    #[arg(long)]
+    pub deny_all: bool,
     /// Write the artifacts into this directory
     #[arg(long, value_name = "DIR")]
     pub artifacts: Option<PathBuf>,

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
+use super::say;
 use crate::domain::limits::CODE_BYTES_MAX;
-use crate::domain::manifest::{MANIFEST_FILE, Manifest, RuntimeKind, name_like};
+use crate::domain::manifest::{MANIFEST_FILE, Manifest, RuntimeKind, is_name, name_like};
 use crate::services::agents::Upload;
 
 /// Reads a file of at most the largest upload's size.
@@ -30,6 +31,39 @@ fn read_where_there(path: &Path) -> anyhow::Result<Option<String>> {
 /// The agent at `path`.
 pub fn agent(path: &Path) -> anyhow::Result<Upload> {
     if path.is_dir() { folder(path) } else { bare(path) }
+}
+
+/// The agents that `upload`, read from `path`, may start, and those that they may start in turn: each from the folder of its name
+/// beside it. A name without a folder is left out, and told.
+pub fn children(path: &Path, upload: &Upload) -> anyhow::Result<Vec<Upload>> {
+    let place = path.canonicalize().with_context(|| format!("cannot find {}", path.display()))?;
+    let Some(beside) = place.parent() else { return Ok(Vec::new()) };
+    let Ok(own) = Manifest::parse(&upload.manifest) else {
+        return Ok(Vec::new());
+    };
+    let mut known = vec![own.name];
+    let mut wanted = own.capabilities.agents;
+    let mut found = Vec::new();
+    while let Some(name) = wanted.pop() {
+        if known.contains(&name) {
+            continue;
+        }
+        let folder = beside.join(&name);
+        if is_name(&name) && folder.join(MANIFEST_FILE).is_file() {
+            let child = self::folder(&folder)?;
+            if let Ok(manifest) = Manifest::parse(&child.manifest) {
+                wanted.extend(manifest.capabilities.agents);
+            }
+            found.push(child);
+        } else {
+            say(&format!(
+                "the agent may start “{name}”, but there is no agent in {}; starting it will fail",
+                folder.display()
+            ));
+        }
+        known.push(name);
+    }
+    Ok(found)
 }
 
 fn folder(path: &Path) -> anyhow::Result<Upload> {

@@ -157,7 +157,25 @@ fn sentence(entry: &EntryView, meta: &Value) -> Option<(&'static str, &'static s
                 number(meta, "bytes")
             ),
         ),
+        (kind, phase) => return waiting(kind, phase, meta),
+    })
+}
+
+/// What has to do with waiting for others.
+fn waiting(kind: &str, phase: Phase, meta: &Value) -> Option<(&'static str, &'static str, String)> {
+    Some(match (kind, phase) {
+        (kind::MESSAGE_RECEIVED, _) => ("✉", "", format!("a message of {}", text(meta, "sender"))),
+        (kind::APPROVAL_REQUESTED, _) => ("?", YELLOW, format!("asks a person about {}", text(meta, "action"))),
+        (kind::APPROVAL_DECIDED, _) => ("●", "", format!("decided: {}", text(meta, "verb"))),
+        (kind::APPROVAL_EXPIRED, _) => ("!", YELLOW, "nobody decided in time".to_owned()),
+        (kind::CHILD_FINISHED, _) => ("●", "", "a child has ended".to_owned()),
+        (kind::CHILD_ANSWERED, _) => ("●", "", "a child has answered".to_owned()),
+        ("inbox.reply", Phase::Start) => return None,
+        ("inbox.reply", _) => ("✉", "", "replied".to_owned()),
+        ("clock.sleep", Phase::Start) => ("◌", DIM, "sleeps".to_owned()),
+        ("clock.sleep", _) => ("●", "", "woke".to_owned()),
         (kind::SEGMENT_STARTED | kind::SEGMENT_ENDED | "step", _) => return None,
+        (_, Phase::Start) => ("◌", DIM, kind.to_owned()),
         (other, _) => ("●", "", other.to_owned()),
     })
 }

@@ -57,6 +57,8 @@ pub const QUEUED_RUNS_MAX: u32 = 10_000;
 pub const WAIT_MS_MAX: u64 = 366 * 24 * 3600 * 1000;
 /// Waits that one segment may have open.
 pub const WAITS_OPEN_MAX: u32 = 256;
+/// How long a decision is waited for where nobody says: a week.
+pub const APPROVAL_MS_DEFAULT: u64 = 7 * 24 * 3600 * 1000;
 /// Bytes of an approval's action and of its reason.
 pub const ACTION_BYTES_MAX: usize = 120;
 pub const REASON_BYTES_MAX: usize = 8 * 1024;
@@ -126,6 +128,19 @@ impl AgentLimits {
         calls: 1,
         journal_bytes: 4 << 10,
     };
+
+    /// The lesser of each limit.
+    #[must_use]
+    pub fn within(self, other: Self) -> Self {
+        Self {
+            fuel: self.fuel.min(other.fuel),
+            memory_bytes: self.memory_bytes.min(other.memory_bytes),
+            call_ms: self.call_ms.min(other.call_ms),
+            run_seconds: self.run_seconds.min(other.run_seconds),
+            calls: self.calls.min(other.calls),
+            journal_bytes: self.journal_bytes.min(other.journal_bytes),
+        }
+    }
 
     /// Name, value, floor and ceiling of each limit, for checks and tables.
     pub fn fields(&self) -> [(&'static str, u64, u64, u64); 6] {

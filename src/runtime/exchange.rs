@@ -4,7 +4,7 @@ mod timeline;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -19,8 +19,8 @@ use crate::domain::time::Timestamp;
 
 pub(crate) use timeline::TimelineCall;
 
-use super::ports::{Intended, PendingCall, Performed, Port, PortError, Resumed, Stop, StopReason};
-use super::replay::{Difference, Made, Replay};
+use super::ports::{Begun, Intended, PendingCall, Performed, Port, PortError, Resumed, Stop, StopReason, Woken};
+use super::replay::{Difference, Made, Recorded, Replay};
 
 /// Timeline entries that wait for the next durable write; more are put in line at once.
 const BUFFERED_ENTRIES_MAX: usize = 64;
@@ -72,6 +72,9 @@ struct Inner {
     used: Used,
     seed: [u8; 32],
     drawn: u64,
+    /// Time in which the guest waited for others.
+    waited: Duration,
+    waiting_since: Option<Instant>,
 }
 
 pub(crate) struct Exchange {
@@ -94,6 +97,8 @@ impl Exchange {
             used: begin.used,
             seed: begin.seed,
             drawn: 0,
+            waited: Duration::ZERO,
+            waiting_since: None,
         };
         Self {
             port,
@@ -241,7 +246,7 @@ impl Exchange {
             self.deliver(recorded.iter().filter_map(|recorded| recorded.end.as_ref()).map(|(at, _)| *at));
         }
         if results.iter().any(Option::is_none) {
-            let resumed = if recorded.is_some() { Resumed::OpenIntent } else { Resumed::No };
+            let resumed: Vec<Resumed> = recorded.iter().flatten().map(Recorded::resumed).collect();
             let live = calls
                 .into_iter()
                 .zip(arguments)
@@ -256,10 +261,20 @@ impl Exchange {
                     let mut entry = self.entry(&inner, ordinal, sub, call.function(), fuel, print);
                     entry.request = Some(request_payload(&call, json));
                     self.count(&mut inner, 1, entry.journal_bytes())?;
-                    pending.push((i, PendingCall { call, body, entry }));
+                    let resumed = resumed.get(i).copied().unwrap_or(Resumed::No);
+                    pending.push((
+                        i,
+                        PendingCall {
+                            call,
+                            body,
+                            entry,
+                            resumed,
+                            ask: None,
+                        },
+                    ));
                 }
             }
-            let answered = self.during_call(self.live(pending, resumed)).await?;
+            let answered = self.during_call(self.live(pending)).await?;
             let mut bytes = 0;
             for (i, result) in answered {
                 bytes += result.to_json().len() as u64;
@@ -277,58 +292,78 @@ impl Exchange {
         inner.delivered_at = times.fold(inner.delivered_at, Ord::max);
     }
 
-    /// Makes calls: refusals and local effects with their entries and the others' intents in one transaction, then the outside effects at
-    /// once, each with its result written as it comes.
-    async fn live(&self, pending: Vec<(usize, PendingCall)>, resumed: Resumed) -> Result<Vec<(usize, CallResult)>, Interruption> {
+    /// Makes calls: refusals, local effects, intents and what is waited for in one transaction; then the outside effects at once, each with
+    /// its result written as it comes; then, where some still wait for someone else, waits.
+    async fn live(&self, pending: Vec<(usize, PendingCall)>) -> Result<Vec<(usize, CallResult)>, Interruption> {
         let mut answered = Vec::new();
-        let (mut local, mut local_at) = (Vec::new(), Vec::new());
-        let (mut outside, mut outside_at) = (Vec::new(), Vec::new());
+        let (mut calls, mut places) = (Vec::new(), Vec::new());
         // Entries before this call, and those of calls that are refused.
         let mut before = self.take_buffer();
-        // When what was answered at once was answered. Intents move no clock: replay delivers results.
-        let mut times = Vec::new();
         for (i, mut pending) in pending {
-            let at = pending.entry.at;
-            match self.refusal(&pending) {
+            match self.refusal(&mut pending) {
                 Some((failure, rule)) => {
                     let result = CallResult::Failed(failure);
+                    self.deliver(std::iter::once(pending.entry.at));
                     pending.entry.phase = Phase::Point;
                     pending.entry.class = Some(EffectClass::Local);
                     pending.entry.meta = json!({ "code": failure_code(&result), "rule": rule });
                     pending.entry.response = Some(Payload::Json(result.to_json()));
                     before.push(pending.entry);
-                    times.push(at);
                     answered.push((i, result));
                 }
-                None => match self.port.class(&pending.call) {
-                    EffectClass::Local | EffectClass::Pure => {
-                        local_at.push(i);
-                        times.push(at);
-                        local.push(pending);
-                    }
-                    class => {
-                        outside_at.push(i);
-                        outside.push((pending, class, resumed));
-                    }
-                },
+                None => {
+                    places.push(i);
+                    calls.push(pending);
+                }
             }
         }
-        let (done, intended) = self.port.begin(before, local, outside).await?;
-        answered.extend(local_at.into_iter().zip(done));
-        self.deliver(times.into_iter());
-        let effects = intended
-            .into_iter()
-            .zip(outside_at)
-            .map(|(intended, i)| async move { self.effect(intended).await.map(|result| (i, result)) });
-        for result in join_all(effects).await {
-            answered.push(result?);
+        let begun = self.port.begin(before, calls).await?;
+        let mut going: Vec<(usize, Begun)> = places.into_iter().zip(begun).collect();
+        let mut waiting = Vec::new();
+        loop {
+            let mut effects = Vec::new();
+            for (i, begun) in going {
+                match begun {
+                    Begun::Answered(result, at) => {
+                        self.deliver(std::iter::once(at));
+                        answered.push((i, result));
+                    }
+                    Begun::Intended(intended) => effects.push(async move { self.effect(intended).await.map(|result| (i, result)) }),
+                    Begun::Waiting(pending) => waiting.push((i, pending)),
+                }
+            }
+            for result in join_all(effects).await {
+                answered.push(result?);
+            }
+            self.check_stop()?;
+            if waiting.is_empty() {
+                return Ok(answered);
+            }
+            let woken = self.wait(std::mem::take(&mut waiting)).await?;
+            going = woken.went_on;
+            waiting = woken.still;
         }
-        self.check_stop()?;
-        Ok(answered)
+    }
+
+    /// Waits without the time counting as the run's.
+    async fn wait(&self, waiting: Vec<(usize, PendingCall)>) -> Result<Woken, PortError> {
+        let began = Instant::now();
+        self.inner().waiting_since = Some(began);
+        let woken = self.port.wait(waiting).await;
+        let mut inner = self.inner();
+        inner.waiting_since = None;
+        inner.waited += began.elapsed();
+        woken
+    }
+
+    /// How long the guest has waited for others in this execution.
+    pub(crate) fn waited(&self) -> Duration {
+        let inner = self.inner();
+        inner.waited + inner.waiting_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Why a call is not made at all.
-    fn refusal(&self, pending: &PendingCall) -> Option<(Failure, &'static str)> {
+    fn refusal(&self, pending: &mut PendingCall) -> Option<(Failure, &'static str)> {
         let bytes = pending.entry.request.as_ref().map_or(0, Payload::len);
         if bytes > PAYLOAD_BYTES_MAX {
             let text = format!("the arguments are {bytes} bytes, the limit is {PAYLOAD_BYTES_MAX}");
@@ -337,7 +372,10 @@ impl Exchange {
         match self.port.decide(&pending.call) {
             Decision::Allow(_) => None,
             Decision::Deny(rule, why) => Some((Failure::new(FailureCode::Denied, why), rule)),
-            Decision::Ask(rule) => Some((Failure::new(FailureCode::Denied, "a person must approve this first"), rule)),
+            Decision::Ask(rule) => {
+                pending.ask = Some(rule);
+                None
+            }
         }
     }
 
@@ -422,8 +460,10 @@ pub(crate) fn end_of(interruption: &Interruption) -> Result<(EndReason, String),
     match interruption {
         Interruption::Stopped(StopReason::End(reason)) => Ok((*reason, reason.explain().to_owned())),
         Interruption::Stopped(StopReason::Shutdown) => Err(Stopped::Shutdown),
+        Interruption::Stopped(StopReason::Abandon) => Err(Stopped::Abandon("its quota of time is used up".to_owned())),
         Interruption::Nondeterminism(text) => Ok((EndReason::Nondeterminism, text.clone())),
         Interruption::Limit(text) => Ok((EndReason::JournalLimit, text.clone())),
+        Interruption::Port(PortError::QuotaExhausted(text)) => Err(Stopped::Abandon(text.clone())),
         Interruption::Port(error) => Err(Stopped::Port(error.clone())),
     }
 }
@@ -432,5 +472,7 @@ pub(crate) fn end_of(interruption: &Interruption) -> Result<(EndReason, String),
 #[derive(Clone, Debug)]
 pub(crate) enum Stopped {
     Shutdown,
+    /// Given up, and never gone on with: the quota of the question it answers is used up.
+    Abandon(String),
     Port(PortError),
 }

@@ -2,8 +2,8 @@
 
 use futures_util::future::BoxFuture;
 
-use super::ports::{Intended, PendingCall, Performed, Port, PortError, Resumed};
-use crate::domain::call::{Call, CallResult, EffectClass};
+use super::ports::{Begun, Intended, PendingCall, Performed, Port, PortError, Woken};
+use crate::domain::call::{Call, CallResult};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::journal::NewEntry;
 use crate::domain::policy::Decision;
@@ -26,20 +26,15 @@ impl Port for NoWorld {
         Decision::Deny("check", REFUSED.to_owned())
     }
 
-    fn class(&self, call: &Call) -> EffectClass {
-        call.class()
-    }
-
     fn enqueue(&self, _: Vec<NewEntry>) -> BoxFuture<'_, Result<(), PortError>> {
         Box::pin(std::future::ready(Err(refused())))
     }
 
-    fn begin(
-        &self,
-        _: Vec<NewEntry>,
-        _: Vec<PendingCall>,
-        _: Vec<(PendingCall, EffectClass, Resumed)>,
-    ) -> BoxFuture<'_, Result<(Vec<CallResult>, Vec<Intended>), PortError>> {
+    fn begin(&self, _: Vec<NewEntry>, _: Vec<PendingCall>) -> BoxFuture<'_, Result<Vec<Begun>, PortError>> {
+        Box::pin(std::future::ready(Err(refused())))
+    }
+
+    fn wait(&self, _: Vec<(usize, PendingCall)>) -> BoxFuture<'_, Result<Woken, PortError>> {
         Box::pin(std::future::ready(Err(refused())))
     }
 

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::call::{Call, CallResult, EffectClass};
 use crate::domain::failure::EndReason;
 use crate::domain::journal::NewEntry;
-use crate::domain::policy::Decision;
+use crate::domain::policy::{Decision, Rule};
 use crate::domain::time::Timestamp;
 
 /// Why the outside could not do its part. The run is left as it is, to go on from its journal.
@@ -19,6 +19,12 @@ pub enum PortError {
     Fenced,
     #[error("{0}")]
     Unavailable(String),
+    /// The run waits for someone else and is no longer in memory; it goes on by replay.
+    #[error("the run is parked")]
+    Parked,
+    /// The quota of the question that this segment answers is used up.
+    #[error("{0}")]
+    QuotaExhausted(String),
 }
 
 /// A call that is about to be made, with the entry that will record it.
@@ -29,6 +35,9 @@ pub struct PendingCall {
     pub body: Option<Vec<u8>>,
     /// `phase`, `meta`, `request` and `response` are the port's to fill.
     pub entry: NewEntry,
+    pub resumed: Resumed,
+    /// The policy's rule by which a person decides first.
+    pub ask: Option<Rule>,
 }
 
 /// What a recorded but unfinished call means on recovery.
@@ -38,6 +47,8 @@ pub enum Resumed {
     No,
     /// Its intent is in the journal, its result is not: the station stopped in between.
     OpenIntent,
+    /// It is in the journal that it waits.
+    Waiting,
 }
 
 /// A call whose intent is durable.
@@ -46,8 +57,24 @@ pub struct Intended {
     pub pending: PendingCall,
     /// Names this try's reservation in the ledger.
     pub tries: u32,
-    /// The effect may have happened before a crash and must not be repeated: it fails instead.
-    pub withheld: bool,
+}
+
+/// How far a call got in one transaction.
+#[derive(Debug)]
+pub enum Begun {
+    /// It is done; when its answer counts as delivered.
+    Answered(CallResult, Timestamp),
+    /// Its effect is outside and is to be performed now.
+    Intended(Intended),
+    /// Someone else completes it.
+    Waiting(PendingCall),
+}
+
+/// What came of waiting: calls by the places they were given with.
+#[derive(Debug, Default)]
+pub struct Woken {
+    pub went_on: Vec<(usize, Begun)>,
+    pub still: Vec<(usize, PendingCall)>,
 }
 
 /// One run's side of the world.
@@ -56,20 +83,18 @@ pub trait Port: Send + Sync + 'static {
 
     fn decide(&self, call: &Call) -> Decision;
 
-    fn class(&self, call: &Call) -> EffectClass;
-
     /// Puts entries in line to be written, in order, before anything asked for later. Does not wait until they are durable.
     fn enqueue(&self, entries: Vec<NewEntry>) -> BoxFuture<'_, Result<(), PortError>>;
 
-    /// In one durable transaction: writes `before`, does the local calls with their entries, and writes the intents of the others.
-    /// Returns the results of the local calls in order, and the intents.
-    #[expect(clippy::type_complexity, reason = "one result, said once")]
-    fn begin(
-        &self,
-        before: Vec<NewEntry>,
-        local: Vec<PendingCall>,
-        outside: Vec<(PendingCall, EffectClass, Resumed)>,
-    ) -> BoxFuture<'_, Result<(Vec<CallResult>, Vec<Intended>), PortError>>;
+    /// In one durable transaction: writes `before`, does the local calls with their entries, opens what is waited for, and writes the
+    /// intents of the others. In the order of the calls.
+    fn begin(&self, before: Vec<NewEntry>, calls: Vec<PendingCall>) -> BoxFuture<'_, Result<Vec<Begun>, PortError>>;
+
+    /// Waits until one of the calls goes on; gives up the run's slot meanwhile.
+    ///
+    /// # Errors
+    /// [`PortError::Parked`] where the instance is to be dropped.
+    fn wait(&self, waiting: Vec<(usize, PendingCall)>) -> BoxFuture<'_, Result<Woken, PortError>>;
 
     /// Does the effect of an intended call. Never fails to answer: what goes wrong is the call's failure. Dropping the future gives the
     /// effect up; then [`Port::finish`] is called with the failure that the guest gets.
@@ -119,6 +144,8 @@ pub enum StopReason {
     End(EndReason),
     /// The station stops: the run is left to go on from its journal.
     Shutdown,
+    /// The quota of the question that the segment answers is used up.
+    Abandon,
 }
 
 impl Stop {
@@ -145,6 +172,7 @@ pub struct RecordedEntry {
     pub sub: Option<u32>,
     pub phase: crate::domain::journal::Phase,
     pub kind: String,
+    pub class: Option<EffectClass>,
     pub fingerprint: [u8; 16],
     pub fuel: u64,
     /// The result, JSON of [`CallResult`].

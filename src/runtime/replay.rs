@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use crate::domain::call::CallResult;
+use crate::domain::call::{CallResult, EffectClass};
 use crate::domain::hex;
 use crate::domain::journal::Phase;
 use crate::domain::time::Timestamp;
 
-use super::ports::RecordedEntry;
+use super::ports::{RecordedEntry, Resumed};
 
 /// One recorded call or sub-call.
 #[derive(Clone, Debug)]
@@ -16,11 +16,21 @@ pub(crate) struct Recorded {
     pub kind: String,
     pub fingerprint: [u8; 16],
     pub fuel: u64,
+    /// Of the newest entry: a local call that has begun and not ended waits for someone.
+    pub class: Option<EffectClass>,
     /// The result and when it was written; `None` while only the intent is there.
     pub end: Option<(Timestamp, Option<String>)>,
 }
 
 impl Recorded {
+    /// What an unfinished call means to whoever makes it again.
+    pub(crate) fn resumed(&self) -> Resumed {
+        match self.class {
+            Some(EffectClass::Local) => Resumed::Waiting,
+            _ => Resumed::OpenIntent,
+        }
+    }
+
     /// The recorded result.
     ///
     /// # Errors
@@ -104,11 +114,12 @@ impl Replay {
                 kind: entry.kind,
                 fingerprint: entry.fingerprint,
                 fuel: entry.fuel,
+                class: entry.class,
                 end,
             };
             match subs.entry(entry.sub.unwrap_or(0)) {
                 Entry::Occupied(mut known) if recorded.end.is_some() => known.get_mut().end = recorded.end,
-                Entry::Occupied(_) => {}
+                Entry::Occupied(mut known) => known.get_mut().class = recorded.class,
                 Entry::Vacant(place) => _ = place.insert(recorded),
             }
         }

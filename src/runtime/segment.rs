@@ -123,6 +123,8 @@ pub enum End {
 #[derive(Clone, Debug)]
 pub enum Left {
     Shutdown,
+    /// The quota of the question it answers is used up; it is not gone on with.
+    Abandon(String),
     Port(PortError),
 }
 
@@ -250,6 +252,7 @@ enum Driven<T> {
 async fn drive<T>(guest: impl Future<Output = T>, exchange: &Exchange, time_left: Duration) -> Driven<T> {
     let mut guest = std::pin::pin!(guest);
     let mut tick = tokio::time::interval(FLUSH_EVERY);
+    let began = tokio::time::Instant::now();
     let mut deadline = std::pin::pin!(tokio::time::sleep(time_left));
     let mut stopped = false;
     loop {
@@ -257,8 +260,14 @@ async fn drive<T>(guest: impl Future<Output = T>, exchange: &Exchange, time_left
             biased;
             returned = &mut guest => return Driven::Returned(returned),
             () = &mut deadline, if !stopped => {
-                exchange.stop.stop(StopReason::End(EndReason::Deadline));
-                stopped = true;
+                // Time in which it waited for others is not its own.
+                let until = began + time_left + exchange.waited();
+                if tokio::time::Instant::now() < until {
+                    deadline.as_mut().reset(until);
+                } else {
+                    exchange.stop.stop(StopReason::End(EndReason::Deadline));
+                    stopped = true;
+                }
             }
             () = exchange.stop.stopped(), if !stopped => stopped = true,
             _ = tick.tick() => {
@@ -373,6 +382,7 @@ fn end_of_interruption(interruption: &Interruption) -> End {
     match end_of(interruption) {
         Ok((reason, message)) => failed(reason, message),
         Err(Stopped::Shutdown) => End::Left(Left::Shutdown),
+        Err(Stopped::Abandon(text)) => End::Left(Left::Abandon(text)),
         Err(Stopped::Port(error)) => End::Left(Left::Port(error)),
     }
 }

@@ -10,10 +10,10 @@ use tokio_util::task::TaskTracker;
 
 use super::app::App;
 use super::executor::{self, Work};
+use super::waits;
 use crate::domain::failure::EndReason;
 use crate::domain::id::RunId;
 use crate::domain::run::RunState;
-use crate::domain::time::Timestamp;
 use crate::runtime::ports::{Stop, StopReason};
 use crate::store::{self, Tx, runs};
 
@@ -85,6 +85,13 @@ impl Dispatcher {
             None => {
                 held.stopped_early.insert(run);
             }
+        }
+    }
+
+    /// Has a running run give its segment up: the quota of the question it answers is used up.
+    pub fn abandon(&self, run: RunId) {
+        if let Some(active) = self.held().active.get(&run) {
+            active.stop.stop(StopReason::Abandon);
         }
     }
 
@@ -170,24 +177,46 @@ async fn dispatch(app: &App) -> Result<Option<Duration>, super::Error> {
         let free = (app.slots() as usize).saturating_sub(taken);
         let limit = u32::try_from(free).unwrap_or(CLAIM_MAX).min(CLAIM_MAX);
         if limit == 0 {
-            // A run that ends rings the bell.
-            return Ok(None);
+            // A run that ends rings the bell. Time goes on for those that wait all the same.
+            return fire_due(app).await;
         }
         let claiming = app.clone();
-        let (works, next_wake) = app
+        let (works, next_due, more_due, touched) = app
             .store
             .write(move |tx| {
+                let now = claiming.clock.now();
+                let mut touched = Vec::new();
+                let more_due = waits::fire_due(tx, now, &mut touched)?;
                 let works = executor::claim(tx, &claiming, limit)?;
-                let wake: Option<Timestamp> = runs::next_wake(tx)?;
-                Ok((works, wake))
+                Ok((works, waits::next_due(tx, now)?, more_due, touched))
             })
             .await?;
-        let all_taken = works.len() < limit as usize;
+        waits::announce(app, &touched);
+        let all_taken = works.len() < limit as usize && !more_due;
         for work in works {
             start(app, work);
         }
         if all_taken {
-            return Ok(next_wake.map(|at| at.since(app.clock.now())));
+            return Ok(next_due);
+        }
+    }
+}
+
+/// Completes the waits whose time is up. Returns how long until the next, where one is set.
+async fn fire_due(app: &App) -> Result<Option<Duration>, super::Error> {
+    loop {
+        let now = app.clock.now();
+        let (more, next, touched) = app
+            .store
+            .write(move |tx| {
+                let mut touched = Vec::new();
+                let more = waits::fire_due(tx, now, &mut touched)?;
+                Ok((more, waits::next_due(tx, now)?, touched))
+            })
+            .await?;
+        waits::announce(app, &touched);
+        if !more {
+            return Ok(next);
         }
     }
 }

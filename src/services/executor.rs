@@ -1,36 +1,46 @@
 //! Executes claimed runs, segment by segment, and gives their calls their effects: the sandbox's ports over store, models and network.
 
+mod begin;
+mod caller;
+mod children;
 mod claim;
+mod decisions;
 mod effects;
 mod port;
 mod summary;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
+use self::caller::Rights;
+pub use self::children::Asked;
 pub use self::claim::{Work, claim};
 use self::claim::{new_segment, segment_started};
+pub use self::decisions::granted_call;
+use self::port::ActiveTime;
 use self::port::RunPort;
 use super::Error;
 use super::app::App;
 use super::feed::Publisher;
 use super::versions::LoadedVersion;
-use crate::domain::failure::{EndReason, FailureCode};
+use crate::domain::call::{CallResult, Reply};
+use crate::domain::failure::{EndReason, Failure, FailureCode};
 use crate::domain::journal::{NewEntry, kind};
-use crate::domain::limits::AgentLimits;
+use crate::domain::limits::{AgentLimits, RUN_CALLS_MAX, RUN_JOURNAL_BYTES_MAX};
 use crate::domain::manifest::RuntimeKind;
-use crate::domain::run::RunState;
+use crate::domain::run::{RunState, WakeOn};
+use crate::domain::wait::Answer;
 use crate::runtime;
 use crate::runtime::components::ComponentDigest;
 use crate::runtime::engine::{LinkedGuest, World};
 use crate::runtime::exchange::{Place, Used};
 use crate::runtime::ports::{Port, PortError, RecordedEntry, Stop, StopReason};
-use crate::runtime::segment::{self, Begin, End, Event, Left, RunError, Script, Wake};
-use crate::store::runs::Claimed;
+use crate::runtime::segment::{self, Begin, End, Left, RunError, Script, Wake};
+use crate::store::runs::{Claimed, Parked, Touched};
 use crate::store::segments::Segment;
-use crate::store::{self, journal, payloads, runs, segments};
+use crate::store::{self, Tx, journal, messages, payloads, runs, segments, waits};
 
 /// Executes a run from its current segment until it ends, parks, or is left.
 pub async fn execute(app: &App, work: Work, stop: Stop) {
@@ -88,6 +98,7 @@ struct Execution<'a> {
     fuel: u64,
     /// Of the current segment, once it has been executed.
     segment_fuel: u64,
+    /// Of the whole run.
     active: Duration,
 }
 
@@ -102,8 +113,8 @@ impl<'a> Execution<'a> {
         } = work;
         let publisher = Arc::new(app.feed.publish(run.id));
         let used = Used {
-            calls: run.calls,
-            journal_bytes: run.journal_bytes,
+            calls: run.calls.saturating_sub(run.turn_calls),
+            journal_bytes: run.journal_bytes.saturating_sub(run.turn_bytes),
         };
         let (fuel, active) = (run.fuel, Duration::from_millis(run.active_ms));
         Self {
@@ -124,24 +135,38 @@ impl<'a> Execution<'a> {
 
     async fn run(mut self) -> Result<(), Halt> {
         self.app.feed.announce(self.run.id, 0, Some(RunState::Running));
-        let version = super::agents::load_version(self.app, self.run.org, self.run.version_id).await?;
-        let port = Arc::new(RunPort::new(self.app, &self.run, &version, Arc::clone(&self.publisher)));
+        let rights = self.rights().await?;
+        let limits = self.limits(&rights);
+        if self.run.calls > RUN_CALLS_MAX || self.run.journal_bytes > RUN_JOURNAL_BYTES_MAX {
+            let text =
+                format!("over all its turns it made more than {RUN_CALLS_MAX} calls or recorded more than {RUN_JOURNAL_BYTES_MAX} bytes");
+            return self.finish(Vec::new(), failed(EndReason::JournalLimit, text)).await;
+        }
         loop {
             // A segment that neither computes long nor makes a call would never notice.
-            if let Some(why) = self.stopped(version.version.manifest.limits) {
+            if let Some(why) = self.stopped(limits) {
                 return match why {
                     StopReason::End(reason) => self.finish(Vec::new(), failed(reason, reason.explain().to_owned())).await,
                     StopReason::Shutdown => self.leave(Vec::new(), Left::Shutdown).await,
+                    StopReason::Abandon => self.abandon(Vec::new(), "its quota of time is used up".to_owned()).await,
                 };
             }
-            let guest = match self.guest(&version).await {
+            let guest = match self.guest(&rights.own).await {
                 Ok(guest) => guest,
                 Err(runtime::Error::Internal(text)) => return Err(Halt::Failed(Error::Internal(text))),
                 Err(refused) => return self.finish(Vec::new(), failed(EndReason::VersionDrift, refused.to_string())).await,
             };
-            let begin = self.begin(&version, guest).await?;
-            let admitted = self.app.memory_mib.admit(version.version.manifest.limits.memory_bytes).await?;
-            let began = Instant::now();
+            let begin = self.begin(&rights.own, limits, guest).await?;
+            let admitted = self.app.memory_mib.admit(limits.memory_bytes).await?;
+            let active = Arc::new(ActiveTime::new(self.active));
+            let port = Arc::new(RunPort::new(
+                self.app,
+                &self.run,
+                &self.segment,
+                rights.clone(),
+                Arc::clone(&self.publisher),
+                Arc::clone(&active),
+            ));
             let report = segment::execute(
                 self.app.components.sandbox(),
                 begin,
@@ -150,13 +175,23 @@ impl<'a> Execution<'a> {
             )
             .await;
             drop(admitted);
-            self.active += began.elapsed();
+            self.active = active.total();
             self.fuel += report.fuel;
             self.segment_fuel = report.fuel;
             self.used = port.used();
+            let in_all = port.used_in_all();
+            (self.run.calls, self.run.journal_bytes) = (in_all.calls, in_all.journal_bytes);
             let unwritten = report.unwritten;
             match report.end {
+                End::Left(Left::Port(PortError::Parked)) => return Ok(()),
+                End::Left(Left::Abandon(why)) => return self.abandon(unwritten, why).await,
                 End::Left(left) => return self.leave(unwritten, left).await,
+                End::Failed {
+                    reason: EndReason::FuelExhausted,
+                    ..
+                } if self.fuel_is_quota(rights.limits().fuel) => {
+                    return self.abandon(unwritten, "its quota of fuel is used up".to_owned()).await;
+                }
                 End::Next { state, wake } => {
                     if !self.next(unwritten, report.fuel, state, wake).await? {
                         return Ok(());
@@ -180,9 +215,47 @@ impl<'a> Execution<'a> {
         }
     }
 
+    /// What the run may do: what its version grants, within what those of the runs above it grant.
+    async fn rights(&self) -> Result<Rights, Halt> {
+        let own = super::agents::load_version(self.app, self.run.org, self.run.version_id).await?;
+        let mut above = Vec::new();
+        if self.run.parent.is_some() {
+            let (org, id) = (self.run.org, self.run.id);
+            let chain = self.app.store.read(move |reader| runs::chain(reader, org, id)).await?;
+            for run in chain.into_iter().skip(1) {
+                above.push(super::agents::load_version(self.app, org, run.version_id).await?);
+            }
+        }
+        Ok(Rights { own, above })
+    }
+
+    fn asked(&self) -> Option<Asked> {
+        self.segment.ask.as_deref().and_then(|text| serde_json::from_str(text).ok())
+    }
+
+    fn limits(&self, rights: &Rights) -> AgentLimits {
+        let limits = rights.limits();
+        match self.asked().and_then(|asked| asked.quota.fuel) {
+            Some(fuel) => AgentLimits {
+                fuel: fuel.min(limits.fuel),
+                ..limits
+            },
+            None => limits,
+        }
+    }
+
+    /// Whether it was the quota of a question that ended the segment, and not the agent's own limit.
+    fn fuel_is_quota(&self, limit: u64) -> bool {
+        self.asked().and_then(|asked| asked.quota.fuel).is_some_and(|fuel| fuel < limit)
+    }
+
+    fn turn_active(&self) -> Duration {
+        self.active.saturating_sub(Duration::from_millis(self.run.turn_ms))
+    }
+
     /// Why the next segment is not to begin.
     fn stopped(&self, limits: AgentLimits) -> Option<StopReason> {
-        let late = self.active >= Duration::from_secs(limits.run_seconds);
+        let late = self.turn_active() >= Duration::from_secs(limits.run_seconds);
         self.stop.reason().or_else(|| late.then_some(StopReason::End(EndReason::Deadline)))
     }
 
@@ -202,7 +275,7 @@ impl<'a> Execution<'a> {
         }
     }
 
-    async fn begin(&mut self, version: &LoadedVersion, guest: LinkedGuest) -> Result<Begin, Halt> {
+    async fn begin(&mut self, version: &LoadedVersion, limits: AgentLimits, guest: LinkedGuest) -> Result<Begin, Halt> {
         let (org, id, number) = (self.run.org, self.run.id, self.segment.segment);
         let recorded = if self.resumed {
             let recorded = self
@@ -214,7 +287,6 @@ impl<'a> Execution<'a> {
         } else {
             Vec::new()
         };
-        let limits = version.version.manifest.limits;
         let script = version.source.as_ref().map(|source| Script {
             name: version.version.manifest.entry.clone(),
             source: Arc::clone(source),
@@ -233,7 +305,7 @@ impl<'a> Execution<'a> {
             },
             limits,
             used: self.used,
-            time_left: Duration::from_secs(limits.run_seconds).saturating_sub(self.active),
+            time_left: Duration::from_secs(limits.run_seconds).saturating_sub(self.turn_active()),
             recorded,
             compare_fuel: self.segment.engine == self.app.engine_fingerprint,
         })
@@ -246,34 +318,28 @@ impl<'a> Execution<'a> {
         }
     }
 
-    /// Ends the segment and begins the next, in one transaction. Returns whether to go on at once.
+    /// Ends the segment: begins the next, or parks the run until it is to begin. Returns whether to go on at once.
     async fn next(&mut self, unwritten: Vec<NewEntry>, fuel: u64, state: Vec<u8>, wake: Wake) -> Result<bool, Halt> {
-        let wake_at = match wake {
-            Wake::Now => None,
-            Wake::At(at) => Some(at),
-            Wake::Message => {
-                let error = RunError {
-                    code: Some(FailureCode::Unsupported),
-                    ..RunError::new("it waits for a message, and runs of this station take none; return its result instead")
-                };
-                self.finish(unwritten, Final::of(EndReason::AgentError, error)).await?;
-                return Ok(false);
-            }
-        };
         let now = self.app.clock.now();
         let (app, run, totals, ended) = (self.app.clone(), self.run.clone(), self.totals(), self.segment.segment);
+        let asked = self.asked();
         let next = ended.saturating_add(1);
         let state_kept = state.clone();
-        let (segment, seq) = self
+        let (segment, seq, touched) = self
             .app
             .store
             .write(move |tx| {
-                let event = wake_at.map(|at| Event::Timer {
-                    due_ms: u64::try_from(at.as_ms()).unwrap_or(0),
-                });
                 let hash = payloads::put_bytes(tx, run.org, &state)?;
+                let outcome = match wake {
+                    Wake::Now => json!("next"),
+                    Wake::Message => json!({ "wake_on": "message" }),
+                    Wake::At(at) => json!({ "wake_at": at.as_ms() }),
+                };
+                let mut touched = Vec::new();
+                if let Some(asked) = &asked {
+                    answer(tx, &run, ended, asked, None, &mut touched)?;
+                }
                 let mut entries = unwritten;
-                let outcome = wake_at.map_or_else(|| json!("next"), |at| json!({ "wake_at": at.as_ms() }));
                 entries.push(NewEntry {
                     attempt: run.attempt,
                     segment: ended,
@@ -283,34 +349,84 @@ impl<'a> Execution<'a> {
                         json!({ "segment": ended, "fuel": fuel, "outcome": outcome }),
                     )
                 });
-                entries.push(segment_started(&run, next, now));
-                let appended = journal::append(tx, run.org, run.id, Some(run.fence), &entries)?;
-                segments::finish(tx, run.org, run.id, ended, fuel, now)?;
-                let segment = segments::insert(
-                    tx,
-                    run.org,
-                    run.id,
-                    &new_segment(&app, &run, next, now, event.as_ref(), Some(hash))?,
-                )?;
-                runs::advance(tx, run.org, run.id, run.fence, next, totals)?;
-                if let Some(at) = wake_at {
-                    runs::park(tx, run.org, run.id, run.fence, Some(at))?;
+                let goes_on = matches!(wake, Wake::Now);
+                if goes_on {
+                    entries.push(segment_started(&run, next, now));
                 }
-                Ok((segment, appended.last_seq))
+                let appended = journal::append(tx, run.org, run.id, Some(run.fence), &entries)?;
+                if waits::count(tx, run.org, run.id, ended)? > 0 {
+                    runs::forget_waits(tx, run.org, run.id, now)?;
+                }
+                segments::finish(tx, run.org, run.id, ended, fuel, now)?;
+                runs::advance(tx, run.org, run.id, run.fence, next, totals)?;
+                let (wake_on, wake_at) = match wake {
+                    Wake::Now => {
+                        let new = new_segment(&app, &run, next, now, None, Some(hash))?;
+                        return Ok((Some(segments::insert(tx, run.org, run.id, &new)?), appended.last_seq, touched));
+                    }
+                    Wake::At(at) => (WakeOn::Timer, Some(at)),
+                    Wake::Message => (WakeOn::Message, None),
+                };
+                let parked = Parked {
+                    wake_on,
+                    wake_at,
+                    state_hash: Some(hash),
+                };
+                runs::park(tx, run.org, run.id, run.fence, parked)?;
+                if wake_on == WakeOn::Message {
+                    runs::mark_session(tx, run.org, run.id)?;
+                    if messages::waiting_count(tx, run.org, run.id, 1)? > 0 {
+                        messages::wake(tx, run.org, run.id)?;
+                        touched.push(Touched {
+                            state: Some(RunState::Queued),
+                            ..Touched::entry(run.id, appended.last_seq)
+                        });
+                    }
+                }
+                Ok((None, appended.last_seq, touched))
             })
             .await?;
-        let parked = wake_at.is_some();
-        self.app.feed.announce(self.run.id, seq, parked.then_some(RunState::Waiting));
-        if parked {
+        let Some(segment) = segment else {
+            self.app.feed.announce(self.run.id, seq, Some(RunState::Waiting));
+            super::waits::announce(self.app, &touched);
             self.app.dispatcher.timer_changed();
             return Ok(false);
-        }
+        };
+        self.app.feed.announce(self.run.id, seq, None);
+        super::waits::announce(self.app, &touched);
         self.segment = segment;
         self.state = Some(state_kept);
         self.resumed = false;
         self.segment_fuel = 0;
         self.run.segment = next;
         Ok(true)
+    }
+
+    /// Gives the segment up because the quota of the question it answers is used up.
+    async fn abandon(&mut self, unwritten: Vec<NewEntry>, why: String) -> Result<(), Halt> {
+        let now = self.app.clock.now();
+        let (run, totals, segment, asked) = (self.run.clone(), self.totals(), self.segment.segment, self.asked());
+        let (seq, touched) = self
+            .app
+            .store
+            .write(move |tx| {
+                let mut touched = Vec::new();
+                if !unwritten.is_empty() {
+                    journal::append(tx, run.org, run.id, Some(run.fence), &unwritten)?;
+                }
+                runs::advance(tx, run.org, run.id, run.fence, segment, totals)?;
+                let seq = super::waits::abandon(tx, run.org, run.id, segment, Some(run.fence), &why, now)?;
+                if let Some(asked) = asked {
+                    let outcome = CallResult::Failed(Failure::new(FailureCode::QuotaExhausted, format!("the child was stopped: {why}")));
+                    super::waits::complete(tx, run.org, asked.run, asked.key, &outcome, &mut touched)?;
+                }
+                Ok((seq, touched))
+            })
+            .await?;
+        self.app.feed.announce(self.run.id, seq, Some(RunState::Waiting));
+        super::waits::announce(self.app, &touched);
+        self.app.dispatcher.queued();
+        Ok(())
     }
 
     async fn finish(&mut self, unwritten: Vec<NewEntry>, end: Final) -> Result<(), Halt> {
@@ -324,7 +440,8 @@ impl<'a> Execution<'a> {
             "active_ms": totals.active_ms,
         });
         let state = end.state;
-        let seq = self
+        let asked = self.asked();
+        let (seq, touched) = self
             .app
             .store
             .write(move |tx| {
@@ -344,11 +461,16 @@ impl<'a> Execution<'a> {
                     output: end.output,
                     totals,
                 };
-                runs::finish(tx, run.org, run.id, run.fence, &finished, now)?;
-                Ok(appended.last_seq)
+                let mut touched = Vec::new();
+                if let (Some(asked), RunState::Succeeded) = (&asked, finished.state) {
+                    answer(tx, &run, segment, asked, finished.output.clone(), &mut touched)?;
+                }
+                runs::finish(tx, run.org, run.id, run.fence, &finished, now, &mut touched)?;
+                Ok((appended.last_seq, touched))
             })
             .await?;
         self.app.feed.announce(self.run.id, seq, Some(state));
+        super::waits::announce(self.app, &touched);
         Ok(())
     }
 
@@ -356,7 +478,9 @@ impl<'a> Execution<'a> {
     async fn leave(&mut self, unwritten: Vec<NewEntry>, left: Left) -> Result<(), Halt> {
         match left {
             Left::Port(PortError::Fenced) => return Err(Halt::Lost),
-            Left::Port(PortError::Unavailable(text)) => return Err(Halt::Failed(Error::Internal(text))),
+            Left::Port(PortError::Unavailable(text) | PortError::QuotaExhausted(text)) => return Err(Halt::Failed(Error::Internal(text))),
+            Left::Port(PortError::Parked) => return Ok(()),
+            Left::Abandon(why) => return self.abandon(unwritten, why).await,
             Left::Shutdown => {}
         }
         // Its time counts; its fuel is counted by the start that goes on from the segment's beginning.
@@ -380,6 +504,23 @@ impl<'a> Execution<'a> {
     }
 }
 
+/// Gives the question that a segment answered its answer.
+fn answer(
+    tx: &Tx<'_>,
+    run: &Claimed,
+    segment: u32,
+    asked: &Asked,
+    output: Option<String>,
+    touched: &mut Vec<Touched>,
+) -> Result<(), store::Error> {
+    let replies = journal::replies(tx, run.org, run.id, segment)?;
+    let answer = Answer {
+        text: replies.join("\n"),
+        output,
+    };
+    super::waits::complete(tx, run.org, asked.run, asked.key, &CallResult::Ok(Reply::Answer(answer)), touched).map(drop)
+}
+
 impl From<journal::Recorded> for RecordedEntry {
     fn from(entry: journal::Recorded) -> Self {
         let journal::Recorded {
@@ -388,6 +529,7 @@ impl From<journal::Recorded> for RecordedEntry {
             sub,
             phase,
             kind,
+            class,
             fingerprint,
             fuel,
             response,
@@ -398,6 +540,7 @@ impl From<journal::Recorded> for RecordedEntry {
             sub,
             phase,
             kind,
+            class,
             fingerprint,
             fuel,
             response,

@@ -6,7 +6,7 @@ use super::access::require;
 use super::agents::{self, AgentRef};
 use super::dispatcher;
 use super::feed::Subscription;
-use super::{App, Error, FieldError};
+use super::{App, Error, FieldError, waits};
 use crate::domain::call::ArtifactInfo;
 use crate::domain::hex;
 use crate::domain::id::{AgentId, RunId, VersionId};
@@ -103,6 +103,11 @@ async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId) -> Result
         started_by: actor.principal,
         started_by_name: actor.name.clone(),
         input: start.input,
+        priority: 0,
+        retry: "{}".to_owned(),
+        pinned: start.version.is_some(),
+        session: false,
+        parent: None,
     };
     let scope = scope(actor);
     // A task of its own: what was claimed is started even where the caller has gone away meanwhile.
@@ -232,21 +237,19 @@ pub async fn count(app: &App, actor: &Actor, agent: AgentId) -> Result<u64, Erro
 pub async fn cancel(app: &App, actor: &Actor, id: RunId, request_id: Option<String>) -> Result<Run, Error> {
     require(actor, Permission::RunsCancel, actor.org, WHAT)?;
     let (org, principal, credential, now) = (actor.org, actor.principal, actor.credential, app.clock.now());
-    let cancelled = app
+    let touched = app
         .store
         .write(move |tx| {
-            let cancelled = runs::request_cancel(tx, org, id, principal, now)?;
+            let mut touched = Vec::new();
+            runs::request_cancel(tx, org, id, principal, now, &mut touched)?;
             let record = audit::Record::new(&org.to_string(), "run.cancel", &id.to_string())
                 .by(principal, credential)
                 .request(request_id);
             audit::record(tx, record, now)?;
-            Ok(cancelled)
+            Ok(touched)
         })
         .await?;
-    app.feed.announce(id, cancelled.last_seq, Some(cancelled.state));
-    if cancelled.state == RunState::Running {
-        app.dispatcher.cancel(id);
-    }
+    waits::announce(app, &touched);
     let run = get(app, actor, id).await?;
     if run.state.is_terminal() {
         app.dispatcher.forget(id);

@@ -55,6 +55,11 @@ pub(super) const GET_VERSION: &str = concat!(
     version_columns!(),
     " FROM agent_versions WHERE id = :id AND org_id = :org"
 );
+pub(super) const LATEST: &str = concat!(
+    "SELECT ",
+    version_columns!(),
+    " FROM agent_versions WHERE id = (SELECT latest_version_id FROM agents WHERE id = :agent AND org_id = :org) AND org_id = :org"
+);
 pub(super) const FIND_VERSION: &str = concat!(
     "SELECT ",
     version_columns!(),
@@ -283,6 +288,11 @@ pub fn card(reader: &Reader<'_>, scope: Scope, agent: &Agent, since: Timestamp) 
 
 pub fn get_version(reader: &Reader<'_>, org: OrgId, id: VersionId) -> Result<AgentVersion, Error> {
     reader.get(GET_VERSION, named_params! { ":id": id, ":org": org }, version)
+}
+
+/// The agent's newest version.
+pub fn latest(reader: &Reader<'_>, org: OrgId, agent: AgentId) -> Result<Option<AgentVersion>, Error> {
+    reader.find(LATEST, named_params! { ":agent": agent, ":org": org }, version)
 }
 
 pub fn find_version(reader: &Reader<'_>, scope: Scope, agent: AgentId, number: &semver::Version) -> Result<Option<AgentVersion>, Error> {

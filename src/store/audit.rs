@@ -48,6 +48,7 @@ pub struct Record {
     target: String,
     outcome: Outcome,
     request_id: Option<String>,
+    detail: serde_json::Value,
 }
 
 impl Record {
@@ -61,6 +62,7 @@ impl Record {
             target: target.to_owned(),
             outcome: Outcome::Ok,
             request_id: None,
+            detail: serde_json::json!({}),
         }
     }
 
@@ -76,6 +78,12 @@ impl Record {
     #[must_use]
     pub fn outcome(self, outcome: Outcome) -> Self {
         Self { outcome, ..self }
+    }
+
+    /// What changed, a small JSON object without secrets.
+    #[must_use]
+    pub fn detail(self, detail: serde_json::Value) -> Self {
+        Self { detail, ..self }
     }
 
     #[must_use]
@@ -155,7 +163,7 @@ pub fn record(tx: &Tx<'_>, record: Record, now: Timestamp) -> Result<(), Error> 
         outcome: record.outcome.as_str().to_owned(),
         count: 1,
         request_id: record.request_id,
-        detail: "{}".to_owned(),
+        detail: record.detail.to_string(),
         hash: NOTHING_BEFORE,
     };
     if let Some(mut last) = last.clone().filter(|last| is_repeat(last, &new)) {

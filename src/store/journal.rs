@@ -5,6 +5,7 @@ use rusqlite::{Row, named_params};
 use super::hash::Hash;
 use super::tx::Cells;
 use super::{Error, Reader, Tx, payloads};
+use crate::domain::call::EffectClass;
 use crate::domain::id::{OrgId, RunId};
 use crate::domain::journal::{Entry, NewEntry, Payload, PayloadRef};
 use crate::domain::limits::{META_BYTES_MAX, PAYLOAD_INLINE_BYTES_MAX};
@@ -36,7 +37,7 @@ pub(super) const GET: &str = concat!(
     " FROM runs r JOIN journal j ON j.run_id = r.id WHERE r.id = :run AND r.org_id = :org AND j.seq = :seq"
 );
 pub(super) const RECORDED: &str =
-    "SELECT j.at, j.call, j.sub, j.phase, j.kind, j.fingerprint, j.fuel, j.response, j.response_ref, j.response_bytes
+    "SELECT j.at, j.call, j.sub, j.phase, j.kind, j.class, j.fingerprint, j.fuel, j.response, j.response_ref, j.response_bytes
     FROM segments s JOIN journal j ON j.run_id = s.run_id AND j.seq >= s.first_seq
     WHERE s.run_id = :run AND s.segment = :segment AND s.org_id = :org AND j.segment = :segment AND j.lane = 'guest'
     ORDER BY j.seq";
@@ -44,6 +45,10 @@ pub(super) const RECORDED: &str =
 pub(super) const MADE: &str = "SELECT j.seq, j.call, j.sub, j.kind, j.fingerprint, j.request, j.request_ref, j.request_bytes
     FROM segments s JOIN journal j ON j.run_id = s.run_id AND j.seq >= s.first_seq
     WHERE s.run_id = :run AND s.segment = :segment AND s.org_id = :org AND j.segment = :segment AND j.lane = 'guest' AND j.phase <> 'end'
+    ORDER BY j.seq";
+pub(super) const REPLIES: &str = "SELECT j.request, j.request_ref, j.request_bytes
+    FROM segments s JOIN journal j ON j.run_id = s.run_id AND j.seq >= s.first_seq
+    WHERE s.run_id = :run AND s.segment = :segment AND s.org_id = :org AND j.segment = :segment AND j.lane = 'guest' AND j.kind = 'inbox.reply'
     ORDER BY j.seq";
 
 /// Where a run's journal is after an append.
@@ -204,6 +209,7 @@ pub struct Recorded {
     pub sub: Option<u32>,
     pub phase: crate::domain::journal::Phase,
     pub kind: String,
+    pub class: Option<EffectClass>,
     pub fingerprint: [u8; 16],
     pub fuel: u64,
     /// JSON.
@@ -220,6 +226,7 @@ pub fn recorded(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Re
             sub: cells.take()?,
             phase: cells.take()?,
             kind: cells.take()?,
+            class: cells.take()?,
             fingerprint: cells.take()?,
             fuel: cells.take::<i64>()? as u64,
             response: None,
@@ -270,4 +277,21 @@ pub fn made(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Result
             })
         })
         .collect()
+}
+
+/// What a segment has said to those who read along, in order.
+pub fn replies(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Result<Vec<String>, Error> {
+    #[derive(serde::Deserialize)]
+    struct Said {
+        text: String,
+    }
+    let requests = reader.list(REPLIES, named_params! { ":run": run, ":org": org, ":segment": segment }, |row| {
+        Ok(payload_ref(row.get(0)?, row.get(1)?, row.get(2)?))
+    })?;
+    let mut replies = Vec::with_capacity(requests.len());
+    for request in requests {
+        let text = payload_text(reader, org, &request)?.unwrap_or_default();
+        replies.extend(serde_json::from_str::<Said>(&text).map(|said| said.text));
+    }
+    Ok(replies)
 }

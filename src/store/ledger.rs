@@ -2,12 +2,14 @@
 
 use rusqlite::named_params;
 
-use super::{Error, Tx};
+use super::{Error, Reader, Tx};
 use crate::domain::id::{AgentId, LedgerId, OrgId, RunId, WorkspaceId};
 use crate::domain::money::Usage;
 use crate::domain::run::Environment;
 use crate::domain::time::Timestamp;
 
+pub(super) const OF_SEGMENT: &str = "SELECT COALESCE(sum(CASE state WHEN 'reserved' THEN reserved_micros ELSE cost_micros END), 0)
+    FROM ledger WHERE org_id = :org AND run_id = :run AND segment = :segment";
 pub(super) const RESERVE: &str = "INSERT INTO ledger
     (id, org_id, workspace_id, environment, run_id, agent_id, segment, call, sub, try, provider, model, state, reserved_micros, created_at)
     VALUES (:id, :org, :workspace, :environment, :run, :agent, :segment, :call, :sub, :try, :provider, :model, 'reserved', :reserved, :now)";
@@ -102,6 +104,13 @@ pub fn settle_lost_tries(tx: &Tx<'_>, org: OrgId, call: &Reservation) -> Result<
     } else {
         add_to_run(tx, org, call.run, Usage::default(), cost as u64)
     }
+}
+
+/// What a segment has spent or reserved, in micro-dollars.
+pub fn of_segment(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Result<u64, Error> {
+    reader.get(OF_SEGMENT, named_params! { ":org": org, ":run": run, ":segment": segment }, |row| {
+        row.get::<_, i64>(0).map(|micros| micros as u64)
+    })
 }
 
 fn add_to_run(tx: &Tx<'_>, org: OrgId, run: RunId, usage: Usage, cost_micros: u64) -> Result<(), Error> {

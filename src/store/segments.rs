@@ -9,15 +9,20 @@ use crate::domain::id::{OrgId, RunId};
 use crate::domain::time::Timestamp;
 
 pub(super) const INSERT: &str = "INSERT INTO segments
-    (run_id, org_id, segment, component_digest, script_digest, wit_version, engine, seed, event, state_hash, first_seq, started_at)
-    SELECT id, org_id, :segment, :component, :script, :wit, :engine, :seed, :event, :state, next_seq, :now FROM runs WHERE id = :run AND org_id = :org";
-pub(super) const FIND: &str = "SELECT segment, component_digest, script_digest, wit_version, engine, seed, event, state_hash, started_at
+    (run_id, org_id, segment, component_digest, script_digest, wit_version, engine, seed, event, state_hash, first_seq, started_at, ask)
+    SELECT id, org_id, :segment, :component, :script, :wit, :engine, :seed, :event, :state, next_seq, :now, :ask FROM runs WHERE id = :run AND org_id = :org";
+pub(super) const FIND: &str =
+    "SELECT segment, component_digest, script_digest, wit_version, engine, seed, event, state_hash, started_at, ask
     FROM segments WHERE run_id = :run AND segment = :segment AND org_id = :org";
 pub(super) const FINISH: &str =
     "UPDATE segments SET ended_at = :now, fuel = :fuel WHERE run_id = :run AND segment = :segment AND org_id = :org";
 
+pub(super) const ASK: &str = "SELECT ask FROM segments WHERE run_id = :run AND segment = :segment AND org_id = :org AND ended_at IS NULL";
+pub(super) const ABANDON: &str =
+    "UPDATE segments SET abandoned = 1, ended_at = :now WHERE run_id = :run AND segment = :segment AND org_id = :org";
+
 pub(super) const LIST: &str =
-    "SELECT segment, component_digest, script_digest, wit_version, engine, seed, event, state_hash, started_at, first_seq, fuel, abandoned
+    "SELECT segment, component_digest, script_digest, wit_version, engine, seed, event, state_hash, started_at, ask, first_seq, fuel, abandoned
     FROM segments WHERE run_id = :run AND org_id = :org ORDER BY segment";
 
 /// A segment that is to begin.
@@ -34,6 +39,8 @@ pub struct NewSegment {
     pub event: Option<String>,
     pub state_hash: Option<Hash>,
     pub started_at: Timestamp,
+    /// JSON: who asked for it, and the quota.
+    pub ask: Option<String>,
 }
 
 /// A segment that has begun; it has nothing that a new one has not.
@@ -46,7 +53,7 @@ pub fn insert(tx: &Tx<'_>, org: OrgId, run: RunId, new: &NewSegment) -> Result<S
         named_params! {
             ":run": run, ":org": org, ":segment": new.segment, ":component": new.component_digest, ":script": new.script_digest,
             ":wit": new.wit_version, ":engine": new.engine, ":seed": new.seed, ":event": new.event, ":state": new.state_hash,
-            ":now": new.started_at,
+            ":now": new.started_at, ":ask": new.ask,
         },
     )?;
     if inserted == 1 { Ok(new.clone()) } else { Err(Error::NotFound) }
@@ -63,6 +70,7 @@ fn segment(cells: &mut Cells<'_>) -> rusqlite::Result<Segment> {
         event: cells.take()?,
         state_hash: cells.take()?,
         started_at: cells.take()?,
+        ask: cells.take()?,
     })
 }
 
@@ -101,6 +109,23 @@ pub fn finish(tx: &Tx<'_>, org: OrgId, run: RunId, segment: u32, fuel: u64, now:
     tx.execute(
         FINISH,
         named_params! { ":run": run, ":org": org, ":segment": segment, ":fuel": fuel as i64, ":now": now },
+    )?;
+    Ok(())
+}
+
+/// Who asked for a segment that has not ended; JSON.
+pub fn ask(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Result<Option<String>, Error> {
+    let found = reader.find(ASK, named_params! { ":run": run, ":org": org, ":segment": segment }, |row| {
+        row.get(0)
+    })?;
+    Ok(found.flatten())
+}
+
+/// Marks a segment as given up.
+pub fn abandon(tx: &Tx<'_>, org: OrgId, run: RunId, segment: u32, now: Timestamp) -> Result<(), Error> {
+    tx.execute(
+        ABANDON,
+        named_params! { ":run": run, ":org": org, ":segment": segment, ":now": now },
     )?;
     Ok(())
 }

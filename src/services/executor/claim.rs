@@ -6,12 +6,13 @@ use super::super::app::App;
 use super::super::dispatcher::LEASE;
 use crate::domain::journal::{NewEntry, kind};
 use crate::domain::manifest::RuntimeKind;
+use crate::domain::run::WakeOn;
 use crate::domain::time::Timestamp;
 use crate::runtime::WIT_VERSION;
 use crate::runtime::segment::Event;
-use crate::store::runs::Claimed;
+use crate::store::runs::{Claimed, Parked};
 use crate::store::segments::{NewSegment, Segment};
-use crate::store::{self, Tx, journal, payloads, runs, segments};
+use crate::store::{self, Tx, agents, journal, messages, payloads, runs, segments};
 
 /// A run that this process holds, with everything its first segment needs.
 pub struct Work {
@@ -27,38 +28,106 @@ pub struct Work {
 pub fn claim(tx: &Tx<'_>, app: &App, limit: u32) -> Result<Vec<Work>, store::Error> {
     let now = app.clock.now();
     let claimed = runs::claim(tx, app.node, limit, now.plus(LEASE), now)?;
-    claimed.into_iter().map(|run| begin_or_find(tx, app, run, now)).collect()
+    let works = claimed.into_iter().map(|run| begin_or_find(tx, app, run, now));
+    works.filter_map(Result::transpose).collect()
 }
 
-fn begin_or_find(tx: &Tx<'_>, app: &App, run: Claimed, now: Timestamp) -> Result<Work, store::Error> {
-    let started = NewEntry {
-        attempt: run.attempt,
-        segment: run.segment,
-        ..NewEntry::station(now, kind::RUN_STARTED, json!({ "fence": run.fence }))
-    };
+fn begin_or_find(tx: &Tx<'_>, app: &App, mut run: Claimed, now: Timestamp) -> Result<Option<Work>, store::Error> {
     let found = segments::find(tx, run.org, run.id, run.segment)?;
     let resumed = found.is_some();
     let segment = match found {
         Some(segment) => {
+            if run.wake_on.is_some() {
+                runs::woken(tx, &run)?;
+            }
+            let started = started(&run, now);
             journal::append(tx, run.org, run.id, Some(run.fence), &[started])?;
             segment
         }
         None => {
-            let first = first_segment(app, &run, now)?;
-            let begun = segment_started(&run, run.segment, now);
-            journal::append(tx, run.org, run.id, Some(run.fence), &[started, begun])?;
-            segments::insert(tx, run.org, run.id, &first)?
+            let Some(wakes) = wake(tx, &mut run, now)? else {
+                return Ok(None);
+            };
+            let (event, ask) = wakes;
+            let mut new = new_segment(app, &run, run.segment, now, event.as_ref(), run.state_hash)?;
+            new.ask = ask;
+            let entries = [started(&run, now), segment_started(&run, run.segment, now)];
+            journal::append(tx, run.org, run.id, Some(run.fence), &entries)?;
+            segments::insert(tx, run.org, run.id, &new)?
         }
     };
     let input = payloads::text(tx, run.org, &run.input_hash)?;
     let state = segment.state_hash.map(|hash| payloads::bytes(tx, run.org, &hash)).transpose()?;
-    Ok(Work {
+    Ok(Some(Work {
         run,
         segment,
         input,
         state,
         resumed,
-    })
+    }))
+}
+
+fn started(run: &Claimed, now: Timestamp) -> NewEntry {
+    NewEntry {
+        attempt: run.attempt,
+        segment: run.segment,
+        ..NewEntry::station(now, kind::RUN_STARTED, json!({ "fence": run.fence }))
+    }
+}
+
+/// What wakes the segment that is to begin: nothing for the first, time, or a message with who asks. A newer version of the agent is taken
+/// here, between two segments. `None` where the message is gone: the run goes back to wait for another.
+fn wake(tx: &Tx<'_>, run: &mut Claimed, now: Timestamp) -> Result<Option<(Option<Event>, Option<String>)>, store::Error> {
+    let woken = match run.wake_on {
+        None => return Ok(Some((None, None))),
+        Some(WakeOn::Message) => match messages::next(tx, run.org, run.id, true)? {
+            Some(waiting) => {
+                messages::take(tx, run.org, run.id, waiting.number)?;
+                // A new turn: limits hold from one message to the next.
+                (run.turn_calls, run.turn_bytes, run.turn_ms) = (run.calls, run.journal_bytes, run.active_ms);
+                (Some(Event::Message(waiting.message)), waiting.ask)
+            }
+            None if run.cancel_requested => (None, None),
+            None => {
+                let parked = Parked {
+                    wake_on: WakeOn::Message,
+                    wake_at: None,
+                    state_hash: run.state_hash,
+                };
+                runs::park(tx, run.org, run.id, run.fence, parked)?;
+                return Ok(None);
+            }
+        },
+        Some(WakeOn::Timer | WakeOn::Retry) => {
+            let due = run.wake_at.unwrap_or(now);
+            let due_ms = u64::try_from(due.as_ms()).unwrap_or(0);
+            (Some(Event::Timer { due_ms }), None)
+        }
+    };
+    if !run.pinned {
+        take_newer_version(tx, run)?;
+    }
+    runs::began(tx, run)?;
+    Ok(Some(woken))
+}
+
+/// Goes over to the agent's newest version, where that reads the state of this one.
+fn take_newer_version(tx: &Tx<'_>, run: &mut Claimed) -> Result<(), store::Error> {
+    let Some(latest) = agents::latest(tx, run.org, run.agent_id)? else {
+        return Ok(());
+    };
+    if latest.id == run.version_id {
+        return Ok(());
+    }
+    let current = agents::get_version(tx, run.org, run.version_id)?;
+    let same_state = latest.manifest.state_format == current.manifest.state_format && latest.manifest.runtime == current.manifest.runtime;
+    if same_state {
+        run.version_id = latest.id;
+        run.runtime = latest.manifest.runtime;
+        run.code_digest = latest.code_digest;
+        run.agent_version = latest.version.to_string();
+    }
+    Ok(())
 }
 
 pub(super) fn segment_started(run: &Claimed, segment: u32, now: Timestamp) -> NewEntry {
@@ -67,10 +136,6 @@ pub(super) fn segment_started(run: &Claimed, segment: u32, now: Timestamp) -> Ne
         segment,
         ..NewEntry::station(now, kind::SEGMENT_STARTED, json!({ "segment": segment }))
     }
-}
-
-fn first_segment(app: &App, run: &Claimed, now: Timestamp) -> Result<NewSegment, store::Error> {
-    new_segment(app, run, run.segment, now, None, None)
 }
 
 pub(super) fn new_segment(
@@ -97,5 +162,6 @@ pub(super) fn new_segment(
         event: event.and_then(|event| serde_json::to_string(event).ok()),
         state_hash,
         started_at: now,
+        ask: None,
     })
 }

@@ -3,13 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::super::app::App;
-use super::port::Caller;
+use super::caller::{Caller, Rights};
 use crate::domain::call::{ArtifactInfo, Body, Call, CallResult, HttpHeader, HttpRequest, HttpResponse, Reply};
 use crate::domain::chat::{ChatRequest, Show};
 use crate::domain::failure::{Failure, FailureCode};
-use crate::domain::grant;
 use crate::domain::limits::{ARTIFACTS_PER_RUN_MAX, HTTP_BODY_BYTES_MAX};
-use crate::domain::manifest::Capabilities;
 use crate::domain::time::Timestamp;
 use crate::llm;
 use crate::net;
@@ -69,14 +67,14 @@ pub(super) fn put_artifact(
 }
 
 /// Sends a request to a granted host.
-pub(super) async fn http(app: &App, granted: &Capabilities, request: &HttpRequest, key: Option<(String, String)>) -> Performed {
-    Performed::free(match send(app, granted, request, key).await {
+pub(super) async fn http(app: &App, rights: &Rights, request: &HttpRequest, key: Option<(String, String)>) -> Performed {
+    Performed::free(match send(app, rights, request, key).await {
         Ok(response) => CallResult::Ok(Reply::Http(response)),
         Err(failure) => CallResult::Failed(failure),
     })
 }
 
-async fn send(app: &App, granted: &Capabilities, request: &HttpRequest, key: Option<(String, String)>) -> Result<HttpResponse, Failure> {
+async fn send(app: &App, rights: &Rights, request: &HttpRequest, key: Option<(String, String)>) -> Result<HttpResponse, Failure> {
     let body = match &request.body {
         None => None,
         Some(body) => Some(
@@ -95,10 +93,7 @@ async fn send(app: &App, granted: &Capabilities, request: &HttpRequest, key: Opt
         headers.push((name, value));
     }
     // A redirect may change the method to GET; each hop is asked for as it would be sent.
-    let allow = |method: &str, url: &url::Url| {
-        let mut grants = granted.http.iter().filter(|granted| grant::allows(&granted.host, url));
-        grants.any(|grant| grant.methods.iter().any(|granted| granted == method))
-    };
+    let allow = |method: &str, url: &url::Url| rights.reach(url, method);
     let timeout = request.timeout_ms.map_or(HTTP_TIMEOUT, |ms| Duration::from_millis(u64::from(ms)));
     let wanted = net::Request {
         method: &request.method,

@@ -1,28 +1,35 @@
 //! One run's side of the world: what the sandbox asks for, done with store, models and network.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use sha2::{Digest as _, Sha256};
 
+use super::super::Error;
+use super::super::agents::load_version;
 use super::super::app::App;
 use super::super::feed::Publisher;
-use super::super::versions::LoadedVersion;
+use super::super::waits;
+use super::begin::Batch;
+use super::caller::{Caller, Rights};
+use super::children::{Asked, Startable};
 use super::{effects, summary};
-use crate::domain::call::{Call, CallResult, EffectClass, Reply};
+use crate::domain::call::{Call, CallResult};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::hex;
-use crate::domain::id::{AgentId, OrgId, RunId, WorkspaceId};
+use crate::domain::id::RunId;
 use crate::domain::journal::{NewEntry, Payload, Phase};
-use crate::domain::manifest::Capabilities;
 use crate::domain::money::Usage;
 use crate::domain::policy::{self, Decision};
-use crate::domain::run::Environment;
+use crate::domain::run::RunState;
 use crate::domain::time::Timestamp;
 use crate::runtime::exchange::Used;
-use crate::runtime::ports::{Intended, PendingCall, Performed, Port, PortError, Resumed};
-use crate::store::runs::Claimed;
-use crate::store::{self, journal, ledger};
+use crate::runtime::ports::{Begun, Intended, PendingCall, Performed, Port, PortError, Woken};
+use crate::store::runs::{self, Claimed, Touched};
+use crate::store::segments::Segment;
+use crate::store::{self, Tx, agents, approvals, journal, ledger, waits as rows};
 
 impl From<store::Error> for PortError {
     fn from(error: store::Error) -> Self {
@@ -33,34 +40,66 @@ impl From<store::Error> for PortError {
     }
 }
 
-/// Whose calls these are; goes into every transaction.
-#[derive(Clone)]
-pub(super) struct Caller {
-    pub org: OrgId,
-    pub workspace: WorkspaceId,
-    pub environment: Environment,
-    pub agent: AgentId,
-    pub run: RunId,
-    pub fence: u64,
-}
-
 pub(super) struct RunPort {
     app: App,
     caller: Caller,
-    version: Arc<LoadedVersion>,
+    rights: Rights,
     publisher: Arc<Publisher>,
+    /// Of the current turn.
     used: Arc<Mutex<Used>>,
+    /// Where the run's sums stood when the turn began.
+    base: Used,
+    active: Arc<ActiveTime>,
+}
+
+/// How long a run has been executing, which is not how long it has been waiting.
+pub(super) struct ActiveTime {
+    before: Duration,
+    since: Mutex<Option<Instant>>,
+}
+
+impl ActiveTime {
+    pub(super) fn new(before: Duration) -> Self {
+        Self {
+            before,
+            since: Mutex::new(Some(Instant::now())),
+        }
+    }
+
+    pub(super) fn total(&self) -> Duration {
+        let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        self.before + since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
 }
 
 impl RunPort {
-    pub(super) fn new(app: &App, run: &Claimed, version: &Arc<LoadedVersion>, publisher: Arc<Publisher>) -> Self {
+    pub(super) fn new(
+        app: &App,
+        run: &Claimed,
+        segment: &Segment,
+        rights: Rights,
+        publisher: Arc<Publisher>,
+        active: Arc<ActiveTime>,
+    ) -> Self {
+        let asked: Option<Asked> = segment.ask.as_deref().and_then(|text| serde_json::from_str(text).ok());
         let caller = Caller {
             org: run.org,
             workspace: run.workspace,
             environment: run.environment.clone(),
             agent: run.agent_id,
+            agent_name: rights.own.version.manifest.name.clone(),
+            started_by: run.started_by,
             run: run.id,
             fence: run.fence,
+            segment: segment.segment,
+            depth: run.depth,
+            forked_from: run.forked_from,
+            ask_writes: run.ask_writes,
+            quota: asked.map(|asked| asked.quota),
+        };
+        let base = Used {
+            calls: run.turn_calls,
+            journal_bytes: run.turn_bytes,
         };
         let used = Arc::new(Mutex::new(Used {
             calls: run.calls,
@@ -69,19 +108,33 @@ impl RunPort {
         Self {
             app: app.clone(),
             caller,
-            version: Arc::clone(version),
+            rights,
             publisher,
             used,
+            base,
+            active,
         }
     }
 
-    /// What the run has used, as the journal has it.
+    /// What the run has used in this turn, as the journal has it.
     pub(super) fn used(&self) -> Used {
+        let used = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        Used {
+            calls: used.calls.saturating_sub(self.base.calls),
+            journal_bytes: used.journal_bytes.saturating_sub(self.base.journal_bytes),
+        }
+    }
+
+    /// What the whole run has used.
+    pub(super) fn used_in_all(&self) -> Used {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn granted(&self) -> &Capabilities {
-        &self.version.version.manifest.capabilities
+    fn announce(&self, written: Written) {
+        if let Some(appended) = &written.appended {
+            self.appended(appended);
+        }
+        waits::announce(&self.app, &written.touched);
     }
 
     fn appended(&self, appended: &journal::Appended) {
@@ -104,30 +157,123 @@ impl RunPort {
         hex::encode(&hash.finalize())
     }
 
-    fn reservation(&self, pending: &PendingCall, tries: u32, now: Timestamp) -> Option<ledger::Reservation> {
-        let Call::ModelsChat(request) = &pending.call else { return None };
-        let model = self.app.models.get(&request.model)?;
-        Some(ledger::Reservation {
-            run: self.caller.run,
-            agent: self.caller.agent,
-            environment: self.caller.environment.clone(),
-            segment: pending.entry.segment,
-            call: pending.entry.call.unwrap_or(0),
-            sub: pending.entry.sub.unwrap_or(0),
-            tries,
-            provider: model.provider().to_owned(),
-            model: model.provider_model.clone(),
-            reserved_micros: model.worst_case_micros(request),
-            at: now,
-        })
+    /// Finds the agents that calls want to start, with their input checked, before the transaction that starts them.
+    async fn startable(&self, calls: &[PendingCall]) -> Result<HashMap<u32, Result<Startable, Failure>>, PortError> {
+        let mut found = HashMap::new();
+        for pending in calls {
+            if let Call::AgentsStart { agent, input } = &pending.call {
+                found.insert(pending.entry.sub.unwrap_or(0), self.find_child(agent, input).await?);
+            }
+        }
+        Ok(found)
     }
 
-    /// The reply to a write that may or may not have happened before a crash, where nobody has said which.
-    fn unknown_outcome() -> Failure {
-        let text =
-            "the station stopped while this request was under way. It may or may not have reached the host, so it was not sent again";
-        Failure::new(FailureCode::Unavailable, text)
+    async fn find_child(&self, name: &str, input: &str) -> Result<Result<Startable, Failure>, PortError> {
+        let unavailable = |error: Error| PortError::Unavailable(error.to_string());
+        let (scope, name) = (self.caller.scope(), name.to_owned());
+        let missing = format!("this station has no agent “{name}”");
+        let agent = self
+            .app
+            .store
+            .read(move |reader| agents::find_by_name(reader, scope, &name))
+            .await?;
+        let Some(agent) = agent else {
+            return Ok(Err(Failure::new(FailureCode::NotFound, missing)));
+        };
+        let loaded = load_version(&self.app, self.caller.org, agent.latest_version_id)
+            .await
+            .map_err(unavailable)?;
+        let invalid = |text: String| Ok(Err(Failure::new(FailureCode::Invalid, text)));
+        let value: serde_json::Value = match serde_json::from_str(input) {
+            Ok(value) => value,
+            Err(error) => return invalid(format!("the input is no JSON: {error}")),
+        };
+        if let Err(error) = loaded.check_input(&value) {
+            return invalid(format!("the input does not fit: {error}"));
+        }
+        Ok(Ok(Startable {
+            id: RunId::new(self.app.clock.now()),
+            version: loaded.version.clone(),
+            input: input.to_owned(),
+        }))
     }
+}
+
+/// What a model call may cost at most.
+fn reservation(app: &App, caller: &Caller, intended: &Intended, now: Timestamp) -> Option<ledger::Reservation> {
+    let Call::ModelsChat(request) = &intended.pending.call else {
+        return None;
+    };
+    let model = app.models.get(&request.model)?;
+    let entry = &intended.pending.entry;
+    Some(ledger::Reservation {
+        run: caller.run,
+        agent: caller.agent,
+        environment: caller.environment.clone(),
+        segment: entry.segment,
+        call: entry.call.unwrap_or(0),
+        sub: entry.sub.unwrap_or(0),
+        tries: intended.tries,
+        provider: model.provider().to_owned(),
+        model: model.provider_model.clone(),
+        reserved_micros: model.worst_case_micros(request),
+        at: now,
+    })
+}
+
+/// What a transaction of calls did.
+struct Written {
+    appended: Option<journal::Appended>,
+    touched: Vec<Touched>,
+}
+
+/// Writes what a batch gathered, and reserves what its intents may cost. The inner error is a quota that is used up.
+fn write(tx: &Tx<'_>, app: &App, batch: Batch<'_>, intended: &[&Intended]) -> Result<Result<Written, String>, store::Error> {
+    let Batch {
+        caller,
+        now,
+        entries,
+        artifacts,
+        approvals: asked,
+        touched,
+        ..
+    } = batch;
+    let reserved: Vec<ledger::Reservation> = intended.iter().filter_map(|each| reservation(app, caller, each, now)).collect();
+    if let Some(most) = caller.quota.and_then(|quota| quota.cost_micros)
+        && !reserved.is_empty()
+    {
+        let wanted: u64 = reserved.iter().map(|each| each.reserved_micros).sum();
+        let spent = ledger::of_segment(tx, caller.org, caller.run, caller.segment)?;
+        if spent + wanted > most {
+            return Ok(Err(format!("its quota of money is used up: {most} millionths of a dollar")));
+        }
+    }
+    let mut appended = None;
+    if !entries.is_empty() {
+        let written = journal::append(tx, caller.org, caller.run, Some(caller.fence), &entries)?;
+        for (index, info, body) in artifacts {
+            effects::put_artifact(tx, caller, &info, &body, written.first_seq + index as u64, now)?;
+        }
+        for (index, mut approval) in asked {
+            approval.seq = written.first_seq + index as u64;
+            approvals::insert(tx, caller.scope(), &approval, now)?;
+        }
+        appended = Some(written);
+    }
+    for reservation in &reserved {
+        ledger::settle_lost_tries(tx, caller.org, reservation)?;
+        ledger::reserve(tx, caller.org, caller.workspace, reservation)?;
+    }
+    Ok(Ok(Written { appended, touched }))
+}
+
+fn intents<'a>(begun: impl Iterator<Item = &'a Begun>) -> Vec<&'a Intended> {
+    begun
+        .filter_map(|begun| match begun {
+            Begun::Intended(intended) => Some(intended),
+            _ => None,
+        })
+        .collect()
 }
 
 impl Port for RunPort {
@@ -136,11 +282,7 @@ impl Port for RunPort {
     }
 
     fn decide(&self, call: &Call) -> Decision {
-        policy::decide(self.granted(), call)
-    }
-
-    fn class(&self, call: &Call) -> EffectClass {
-        policy::effect_class(self.granted(), call)
+        self.rights.decide(call)
     }
 
     fn enqueue(&self, entries: Vec<NewEntry>) -> BoxFuture<'_, Result<(), PortError>> {
@@ -167,64 +309,75 @@ impl Port for RunPort {
         })
     }
 
-    fn begin(
-        &self,
-        before: Vec<NewEntry>,
-        local: Vec<PendingCall>,
-        outside: Vec<(PendingCall, EffectClass, Resumed)>,
-    ) -> BoxFuture<'_, Result<(Vec<CallResult>, Vec<Intended>), PortError>> {
+    fn begin(&self, before: Vec<NewEntry>, calls: Vec<PendingCall>) -> BoxFuture<'_, Result<Vec<Begun>, PortError>> {
         Box::pin(async move {
+            let startable = self.startable(&calls).await?;
             let now = self.now();
-            let caller = self.caller.clone();
-            let mut reserved = Vec::new();
-            let mut intended = Vec::with_capacity(outside.len());
-            for (mut pending, class, resumed) in outside {
-                let withheld = resumed == Resumed::OpenIntent && class == EffectClass::WriteOnce;
-                let rule = match self.decide(&pending.call) {
-                    Decision::Allow(rule) | Decision::Ask(rule) | Decision::Deny(rule, _) => rule,
-                };
-                pending.entry.phase = Phase::Start;
-                pending.entry.class = Some(class);
-                pending.entry.meta = summary::of_intent(&pending.call, rule);
-                let tries = pending.entry.attempt;
-                reserved.extend(self.reservation(&pending, tries, now));
-                intended.push(Intended { pending, tries, withheld });
-            }
-            let intents: Vec<NewEntry> = intended.iter().map(|intended| intended.pending.entry.clone()).collect();
-            let (results, appended) = self
+            let (app, caller, rights) = (self.app.clone(), self.caller.clone(), self.rights.clone());
+            let written = self
                 .app
                 .store
                 .write(move |tx| {
-                    let mut entries = before;
-                    let mut results = Vec::with_capacity(local.len());
-                    let mut put = Vec::new();
-                    for pending in local {
-                        let done = effects::local(tx, &caller, &pending, now)?;
-                        let mut entry = pending.entry;
-                        entry.phase = Phase::Point;
-                        entry.class = Some(EffectClass::Local);
-                        entry.meta = summary::of_result(&pending.call, &done, None);
-                        entry.response = Some(Payload::Json(done.to_json()));
-                        if let CallResult::Ok(Reply::Artifact(info)) = &done {
-                            put.push((entries.len(), info.clone(), pending.body.unwrap_or_default()));
-                        }
-                        entries.push(entry);
-                        results.push(done);
-                    }
-                    entries.extend(intents);
-                    let appended = journal::append(tx, caller.org, caller.run, Some(caller.fence), &entries)?;
-                    for (index, info, body) in put {
-                        effects::put_artifact(tx, &caller, &info, &body, appended.first_seq + index as u64, now)?;
-                    }
-                    for reservation in &reserved {
-                        ledger::settle_lost_tries(tx, caller.org, reservation)?;
-                        ledger::reserve(tx, caller.org, caller.workspace, reservation)?;
-                    }
-                    Ok((results, appended))
+                    let mut batch = Batch::new(&caller, &rights, now, before);
+                    batch.startable = startable;
+                    let begun = calls
+                        .into_iter()
+                        .map(|pending| batch.begin(tx, pending))
+                        .collect::<Result<Vec<_>, _>>()?;
+                    let intended = intents(begun.iter());
+                    let written = write(tx, &app, batch, &intended)?;
+                    Ok(written.map(|written| (begun, written)))
                 })
                 .await?;
-            self.appended(&appended);
-            Ok((results, intended))
+            let (begun, written) = written.map_err(PortError::QuotaExhausted)?;
+            self.announce(written);
+            Ok(begun)
+        })
+    }
+
+    fn wait(&self, waiting: Vec<(usize, PendingCall)>) -> BoxFuture<'_, Result<Woken, PortError>> {
+        Box::pin(async move {
+            let now = self.now();
+            let (app, caller, rights) = (self.app.clone(), self.caller.clone(), self.rights.clone());
+            let active_ms = u64::try_from(self.active.total().as_millis()).unwrap_or(u64::MAX);
+            let written = self
+                .app
+                .store
+                .write(move |tx| {
+                    let mut touched = Vec::new();
+                    waits::fire_due(tx, now, &mut touched)?;
+                    let mut batch = Batch::new(&caller, &rights, now, Vec::new());
+                    let mut woken = Woken::default();
+                    for (place, pending) in waiting {
+                        match batch.wake(tx, &pending)? {
+                            Some(begun) => woken.went_on.push((place, begun)),
+                            None => woken.still.push((place, pending)),
+                        }
+                    }
+                    if woken.went_on.is_empty() {
+                        rows::await_only(tx, caller.org, caller.run, &Batch::awaited(&woken.still))?;
+                        runs::park_inside(tx, caller.org, caller.run, caller.fence, active_ms)?;
+                        return Ok(Err(touched));
+                    }
+                    batch.touched = touched;
+                    let intended = intents(woken.went_on.iter().map(|(_, begun)| begun));
+                    let written = write(tx, &app, batch, &intended)?;
+                    Ok(Ok(written.map(|written| (woken, written))))
+                })
+                .await?;
+            match written {
+                Ok(went_on) => {
+                    let (woken, written) = went_on.map_err(PortError::QuotaExhausted)?;
+                    self.announce(written);
+                    Ok(woken)
+                }
+                Err(touched) => {
+                    waits::announce(&self.app, &touched);
+                    self.app.feed.announce(self.caller.run, 0, Some(RunState::Waiting));
+                    self.app.dispatcher.timer_changed();
+                    Err(PortError::Parked)
+                }
+            }
         })
     }
 
@@ -232,11 +385,10 @@ impl Port for RunPort {
         Box::pin(async move {
             let entry = &intended.pending.entry;
             match &intended.pending.call {
-                _ if intended.withheld => Performed::free(CallResult::Failed(Self::unknown_outcome())),
                 Call::HttpSend(request) => {
-                    let key = policy::idempotency_header(self.granted(), &intended.pending.call)
+                    let key = policy::idempotency_header(self.rights.granted(), &intended.pending.call)
                         .map(|header| (header.to_owned(), self.idempotency_key(entry)));
-                    effects::http(&self.app, self.granted(), request, key).await
+                    effects::http(&self.app, &self.rights, request, key).await
                 }
                 Call::ModelsChat(request) => {
                     let (segment, call, sub) = (entry.segment, entry.call.unwrap_or(0), entry.sub);
@@ -254,7 +406,7 @@ impl Port for RunPort {
 
     fn finish(&self, intended: Intended, performed: Performed, at: Timestamp) -> BoxFuture<'_, Result<CallResult, PortError>> {
         Box::pin(async move {
-            let Intended { pending, tries, .. } = intended;
+            let Intended { pending, tries } = intended;
             let PendingCall { call, mut entry, .. } = pending;
             let settlement = self.settlement(&call, &performed);
             entry.at = at;

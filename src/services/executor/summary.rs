@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::domain::call::{ArtifactInfo, Call, CallResult, MemoryEntry, Reply};
 use crate::domain::money::Usage;
 use crate::domain::policy::{POLICY_VERSION, Rule};
+use crate::domain::wait::Wait;
 
 /// Of an address, what stands in the summary.
 const URL_BYTES_MAX: usize = 300;
@@ -57,6 +58,23 @@ pub(super) fn of_result(call: &Call, result: &CallResult, spent: Option<&Spent>)
         (Call::ModelsChat(_), CallResult::Ok(Reply::Chat(reply))) => {
             json!({ "model": reply.model, "finish": reply.finish, "tool_calls": reply.tool_calls.len() })
         }
+        (Call::ClockSleep { ms }, _) => json!({ "ms": ms }),
+        (Call::ApprovalsRequest(request), CallResult::Ok(Reply::Decision(decision))) => {
+            json!({ "action": request.action, "verb": decision.verb, "by": decision.by })
+        }
+        (Call::ApprovalsRequest(request), CallResult::Failed(_)) => json!({ "action": request.action }),
+        (Call::InboxReply { text }, _) => json!({ "bytes": text.len() }),
+        (Call::InboxReceive { .. }, CallResult::Ok(Reply::Message(message))) => {
+            json!({ "found": message.is_some(), "sender": message.as_ref().map(|message| &message.sender) })
+        }
+        (Call::AgentsStart { agent, .. }, CallResult::Ok(Reply::Child(run))) => json!({ "agent": agent, "run": run }),
+        (Call::AgentsStart { agent, .. }, CallResult::Failed(_)) => json!({ "agent": agent }),
+        (Call::AgentsAsk(request), _) => json!({ "run": request.run }),
+        (Call::WaitsOpen(wait), CallResult::Ok(Reply::Handle(handle))) => of_wait(wait, *handle),
+        (Call::WaitsAny { handles, .. }, CallResult::Ok(Reply::Ready(ready))) => {
+            json!({ "handles": handles.len(), "handle": ready.as_ref().map(|ready| ready.handle), "found": ready.is_some() })
+        }
+        (Call::WaitsClose { handle }, _) => json!({ "handle": handle }),
         (Call::MemoryGet { key } | Call::MemoryPut { key, .. } | Call::MemoryDelete { key, .. }, CallResult::Failed(_)) => {
             json!({ "key": key })
         }
@@ -78,6 +96,16 @@ pub(super) fn of_result(call: &Call, result: &CallResult, spent: Option<&Spent>)
         }
     }
     meta
+}
+
+fn of_wait(wait: &Wait, handle: u32) -> Value {
+    match wait {
+        Wait::Timer { ms } => json!({ "handle": handle, "waits": "timer", "ms": ms }),
+        Wait::Approval(request) => json!({ "handle": handle, "waits": "approval", "action": request.action }),
+        Wait::Message => json!({ "handle": handle, "waits": "message" }),
+        Wait::Child { run } => json!({ "handle": handle, "waits": "child", "run": run }),
+        Wait::Ask(request) => json!({ "handle": handle, "waits": "ask", "run": request.run }),
+    }
 }
 
 fn of_artifact(info: &ArtifactInfo) -> Value {

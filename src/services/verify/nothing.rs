@@ -4,14 +4,14 @@ use std::sync::{Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 
-use crate::domain::call::{Call, CallResult, EffectClass};
+use crate::domain::call::{Call, CallResult};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::hex;
 use crate::domain::id::OrgId;
 use crate::domain::journal::NewEntry;
 use crate::domain::policy::Decision;
 use crate::domain::time::Timestamp;
-use crate::runtime::ports::{Intended, PendingCall, Performed, Port, PortError, Resumed};
+use crate::runtime::ports::{Begun, Intended, PendingCall, Performed, Port, PortError, Woken};
 use crate::services::App;
 
 /// A call beyond what was recorded.
@@ -88,23 +88,18 @@ impl Port for Nothing {
         Decision::Allow("verify")
     }
 
-    fn class(&self, call: &Call) -> EffectClass {
-        call.class()
-    }
-
     fn enqueue(&self, entries: Vec<NewEntry>) -> BoxFuture<'_, Result<(), PortError>> {
         Box::pin(std::future::ready(Err(self.refuse(entries.first()))))
     }
 
-    fn begin(
-        &self,
-        before: Vec<NewEntry>,
-        local: Vec<PendingCall>,
-        outside: Vec<(PendingCall, EffectClass, Resumed)>,
-    ) -> BoxFuture<'_, Result<(Vec<CallResult>, Vec<Intended>), PortError>> {
-        let pending = local.iter().chain(outside.iter().map(|(pending, ..)| pending));
-        let made = pending.map(|pending| &pending.entry).min_by_key(|entry| entry.sub);
+    fn begin(&self, before: Vec<NewEntry>, calls: Vec<PendingCall>) -> BoxFuture<'_, Result<Vec<Begun>, PortError>> {
+        let made = calls.first().map(|pending| &pending.entry);
         Box::pin(std::future::ready(Err(self.refuse(before.first().or(made)))))
+    }
+
+    fn wait(&self, waiting: Vec<(usize, PendingCall)>) -> BoxFuture<'_, Result<Woken, PortError>> {
+        let made = waiting.first().map(|(_, pending)| &pending.entry);
+        Box::pin(std::future::ready(Err(self.refuse(made))))
     }
 
     fn perform<'a>(&'a self, _: &'a Intended) -> BoxFuture<'a, Performed> {

@@ -17,7 +17,7 @@ const NEXT_WAKE: &str = "SELECT wake_at FROM runs WHERE state = 'waiting' AND wa
 const QUEUED: &str =
     "SELECT r.id, r.org_id, r.workspace_id, r.environment, r.agent_id, r.version_id, r.started_by, v.runtime, v.code_digest, r.attempt,
     r.segment, r.fence + 1, r.cancel_requested, r.fuel, r.active_ms, r.calls, r.journal_bytes, r.input_hash, r.wake_on, r.wake_at, r.state_hash,
-    r.pinned, r.turn_calls, r.turn_bytes, r.turn_ms, r.retry, r.tries, r.parent_run_id, r.depth, r.forked_from, r.ask_writes, r.session
+    r.pinned, r.turn_calls, r.turn_bytes, r.turn_ms, r.retry, r.tries, r.parent_run_id, r.depth, r.forked_from, r.ask_writes, r.session, r.agent_version
     FROM runs r JOIN agent_versions v ON v.id = r.version_id
     WHERE r.state = 'queued' AND r.holds = 0 ORDER BY r.priority DESC, r.id LIMIT :limit";
 const CLAIM: &str =
@@ -74,6 +74,7 @@ pub struct Claimed {
     /// Of a fork: its writes ask a person first.
     pub ask_writes: bool,
     pub session: bool,
+    pub agent_version: String,
 }
 
 /// Takes up to `limit` runs from the queue, those whose time has come included.
@@ -114,6 +115,7 @@ pub fn claim(tx: &Tx<'_>, node: NodeId, limit: u32, until: Timestamp, now: Times
             forked_from: cells.take()?,
             ask_writes: cells.take()?,
             session: cells.take()?,
+            agent_version: cells.take()?,
         })
     })?;
     for run in &claimed {

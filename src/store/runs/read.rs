@@ -39,10 +39,17 @@ const LIST: &str = list_sql!("r.workspace_id = :workspace AND :state IS NULL AND
 const LIST_STATE: &str = list_sql!("r.workspace_id = :workspace AND r.state = :state AND :agent IS NULL");
 const LIST_AGENT: &str = list_sql!("r.agent_id = :agent AND r.workspace_id = :workspace AND (:state IS NULL OR r.state = :state)");
 
+const LIST_SESSIONS: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM runs r JOIN principals p ON p.id = r.started_by
+    WHERE r.org_id = :org AND r.workspace_id = :workspace AND r.session = 1 AND r.id < :before ORDER BY r.id DESC LIMIT :limit"
+);
+
 const COUNT_OF_AGENT: &str = "SELECT count(*) FROM (SELECT 1 FROM runs WHERE org_id = :org AND agent_id = :agent LIMIT :limit)";
 
 #[cfg(test)]
-pub(crate) const SQL: [&str; 5] = [GET, LIST, LIST_STATE, LIST_AGENT, COUNT_OF_AGENT];
+pub(crate) const SQL: [&str; 6] = [GET, LIST, LIST_STATE, LIST_AGENT, LIST_SESSIONS, COUNT_OF_AGENT];
 
 /// A run with everything but its payloads.
 #[derive(Clone, Debug)]
@@ -189,5 +196,15 @@ pub fn count_of_agent(reader: &Reader<'_>, org: OrgId, agent: AgentId, limit: u3
         COUNT_OF_AGENT,
         named_params! { ":org": org, ":agent": agent, ":limit": limit },
         |row| row.get::<_, i64>(0).map(|count| count as u64),
+    )
+}
+
+/// Runs that people talk with, from the newest on, before `before`.
+pub fn list_sessions(reader: &Reader<'_>, scope: Scope, before: Option<RunId>, limit: u32) -> Result<Vec<Run>, Error> {
+    let before = before.map_or_else(|| "~".to_owned(), |id| id.to_string());
+    reader.list(
+        LIST_SESSIONS,
+        named_params! { ":org": scope.org, ":workspace": scope.workspace, ":before": before, ":limit": limit },
+        run,
     )
 }

@@ -36,7 +36,7 @@ pub fn module(fields: &str, body: &str) -> Vec<u8> {
              (global.set $free (i32.and (i32.add (global.get $free) (i32.const 15)) (i32.const -16)))
              (global.get $free)
              (global.set $free (i32.add (global.get $free) (local.get 3))))
-           (func (export \"run\") (param i32 i32 i32 i32 i32 i32 i32 i64 i32 i32 i32 i32) (result i32)
+           (func (export \"run\") (param i32) (result i32)
              {body}))"
     );
     let mut module = wat::parse_str(text).unwrap();

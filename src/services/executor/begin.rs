@@ -1,0 +1,483 @@
+//! How far calls get in one transaction: local effects are done, waits opened, intents written; later, what was waited for is read.
+
+use std::collections::HashMap;
+
+use serde_json::json;
+
+use super::caller::{Caller, Rights};
+use super::children::{self, Startable};
+use super::decisions::{self, Verdict, after};
+use super::{effects, summary};
+use crate::domain::call::{ArtifactInfo, Call, CallResult, EffectClass, Reply};
+use crate::domain::failure::{Failure, FailureCode};
+use crate::domain::journal::{NewEntry, Payload, Phase};
+use crate::domain::limits::{CALLS_AT_ONCE_MAX, WAITS_OPEN_MAX};
+use crate::domain::policy::Decision as Decided;
+use crate::domain::time::Timestamp;
+use crate::domain::wait::{Handle, Ready, Wait};
+use crate::runtime::ports::{Begun, Intended, PendingCall, Resumed};
+use crate::store::approvals::{self, NewApproval};
+use crate::store::runs::{self, Touched};
+use crate::store::waits::{self, Key, Kind, NewWait};
+use crate::store::{self, Tx, messages};
+
+/// What a transaction gathers: entries in order, and what is to be written once their numbers are known.
+pub(super) struct Batch<'a> {
+    pub caller: &'a Caller,
+    pub rights: &'a Rights,
+    /// Agents that are to be started, by their call's place among those made at once.
+    pub startable: HashMap<u32, Result<Startable, Failure>>,
+    pub now: Timestamp,
+    pub entries: Vec<NewEntry>,
+    pub artifacts: Vec<(usize, ArtifactInfo, Vec<u8>)>,
+    pub approvals: Vec<(usize, NewApproval)>,
+    pub touched: Vec<Touched>,
+}
+
+type Done<T> = Result<T, store::Error>;
+
+fn key_of(entry: &NewEntry) -> Key {
+    Key {
+        segment: entry.segment,
+        call: entry.call.unwrap_or(0),
+        sub: entry.sub.unwrap_or(0),
+    }
+}
+
+/// The handle of a wait that this call opens.
+fn handle_of(key: Key) -> Handle {
+    key.call.saturating_mul(CALLS_AT_ONCE_MAX as u32).saturating_add(key.sub)
+}
+
+fn key_of_handle(segment: u32, handle: Handle) -> Key {
+    let at_once = CALLS_AT_ONCE_MAX as u32;
+    Key {
+        segment,
+        call: handle / at_once,
+        sub: handle % at_once,
+    }
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(caller: &'a Caller, rights: &'a Rights, now: Timestamp, before: Vec<NewEntry>) -> Self {
+        Self {
+            caller,
+            rights,
+            startable: HashMap::new(),
+            now,
+            entries: before,
+            artifacts: Vec::new(),
+            approvals: Vec::new(),
+            touched: Vec::new(),
+        }
+    }
+
+    /// One call's part.
+    pub(super) fn begin(&mut self, tx: &Tx<'_>, pending: PendingCall) -> Done<Begun> {
+        let key = key_of(&pending.entry);
+        if pending.resumed == Resumed::Waiting && self.waits(tx, &pending, key)? {
+            return Ok(Begun::Waiting(pending));
+        }
+        match pending.call.clone() {
+            Call::HttpSend(_) | Call::ModelsChat(_) => self.outside(tx, pending, key),
+            Call::ClockSleep { ms } => self.wait_for(
+                tx,
+                pending,
+                key,
+                Kind::Timer,
+                Some(after(self.now, ms)),
+                json!({ "waits": "timer" }),
+            ),
+            Call::ApprovalsRequest(request) => match decisions::requested(self.caller, key, &request, self.now) {
+                Ok(approval) => self.wait_for_decision(tx, pending, key, approval),
+                Err(failure) => Ok(self.answer(pending, CallResult::Failed(failure))),
+            },
+            Call::InboxReceive { timeout_ms } => {
+                if let Some(waiting) = messages::next(tx, self.caller.org, self.caller.run, false)? {
+                    messages::take(tx, self.caller.org, self.caller.run, waiting.number)?;
+                    return Ok(self.answer(pending, CallResult::Ok(Reply::Message(Some(waiting.message)))));
+                }
+                runs::mark_session(tx, self.caller.org, self.caller.run)?;
+                let due = timeout_ms.map(|ms| after(self.now, ms));
+                self.wait_for(tx, pending, key, Kind::Message, due, json!({ "waits": "message" }))
+            }
+            Call::AgentsAsk(request) => {
+                let due = request.quota.time_ms.map(|ms| after(self.now, ms));
+                match children::ask(tx, self.caller, key, &request, self.now, &mut self.touched)? {
+                    Err(failure) => Ok(self.answer(pending, CallResult::Failed(failure))),
+                    Ok(()) => self.wait_on(tx, pending, key, Kind::Ask, request.run.to_string(), due),
+                }
+            }
+            Call::WaitsAny { handles, timeout_ms } => self.any(tx, pending, key, &handles, timeout_ms),
+            _ => {
+                let result = self.local(tx, &pending, key)?;
+                Ok(self.answer(pending, result))
+            }
+        }
+    }
+
+    /// Whether what the journal says it waits for is still there.
+    fn waits(&self, tx: &Tx<'_>, pending: &PendingCall, key: Key) -> Done<bool> {
+        let found = waits::find(tx, self.caller.org, self.caller.run, key)?;
+        Ok(found.is_some() || matches!(pending.call, Call::WaitsAny { .. }))
+    }
+
+    fn local(&mut self, tx: &Tx<'_>, pending: &PendingCall, key: Key) -> Done<CallResult> {
+        let caller = self.caller;
+        let result = |result: Result<Reply, Failure>| match result {
+            Ok(reply) => CallResult::Ok(reply),
+            Err(failure) => CallResult::Failed(failure),
+        };
+        match &pending.call {
+            Call::InboxReply { .. } => {
+                runs::mark_session(tx, caller.org, caller.run)?;
+                Ok(CallResult::Ok(Reply::Done))
+            }
+            Call::AgentsStart { .. } => match self.startable.remove(&key.sub) {
+                Some(Ok(child)) => {
+                    let id = child.id;
+                    let started = children::start(tx, caller, key, child, self.now)?;
+                    if started.is_ok() {
+                        self.touched.push(Touched {
+                            state: Some(crate::domain::run::RunState::Queued),
+                            ..Touched::entry(id, 1)
+                        });
+                    }
+                    Ok(result(started.map(Reply::Child)))
+                }
+                Some(Err(failure)) => Ok(CallResult::Failed(failure)),
+                None => Ok(CallResult::Failed(Failure::new(
+                    FailureCode::NotFound,
+                    "this station has no such agent",
+                ))),
+            },
+            Call::WaitsOpen(wait) => self.open(tx, wait, key).map(result),
+            Call::WaitsClose { handle } => self.close(tx, key_of_handle(key.segment, *handle)).map(result),
+            _ => effects::local(tx, caller, pending, self.now),
+        }
+    }
+
+    /// Notes an answer that is given in this transaction.
+    fn answer(&mut self, pending: PendingCall, result: CallResult) -> Begun {
+        let PendingCall { call, mut entry, body, .. } = pending;
+        entry.phase = Phase::Point;
+        entry.class = Some(EffectClass::Local);
+        entry.meta = summary::of_result(&call, &result, None);
+        entry.response = Some(Payload::Json(result.to_json()));
+        let at = entry.at;
+        if let CallResult::Ok(Reply::Artifact(info)) = &result {
+            self.artifacts.push((self.entries.len(), info.clone(), body.unwrap_or_default()));
+        }
+        self.entries.push(entry);
+        Begun::Answered(result, at)
+    }
+
+    /// Notes the answer of a call that has waited.
+    fn deliver(&mut self, tx: &Tx<'_>, pending: &PendingCall, key: Key, result: CallResult) -> Done<Begun> {
+        waits::close(tx, self.caller.org, self.caller.run, key)?;
+        let mut entry = pending.entry.clone();
+        entry.at = self.now;
+        entry.phase = Phase::End;
+        entry.class = Some(EffectClass::Local);
+        entry.request = None;
+        entry.meta = summary::of_result(&pending.call, &result, None);
+        entry.response = Some(Payload::Json(result.to_json()));
+        self.entries.push(entry);
+        Ok(Begun::Answered(result, self.now))
+    }
+
+    /// Notes that a call waits, and for what.
+    fn note_waiting(&mut self, pending: &PendingCall, due: Option<Timestamp>, mut meta: serde_json::Value) {
+        let mut entry = pending.entry.clone();
+        entry.at = self.now;
+        entry.phase = Phase::Start;
+        entry.class = Some(EffectClass::Local);
+        if let (Some(meta), Some(due)) = (meta.as_object_mut(), due) {
+            meta.insert("until".to_owned(), json!(due.as_ms()));
+        }
+        entry.meta = meta;
+        self.entries.push(entry);
+    }
+
+    fn wait_for(
+        &mut self,
+        tx: &Tx<'_>,
+        pending: PendingCall,
+        key: Key,
+        kind: Kind,
+        due_at: Option<Timestamp>,
+        meta: serde_json::Value,
+    ) -> Done<Begun> {
+        let wait = NewWait {
+            key,
+            kind,
+            target: None,
+            due_at,
+        };
+        waits::open(tx, self.caller.org, self.caller.run, &wait)?;
+        self.note_waiting(&pending, due_at, meta);
+        Ok(Begun::Waiting(pending))
+    }
+
+    fn wait_on(
+        &mut self,
+        tx: &Tx<'_>,
+        pending: PendingCall,
+        key: Key,
+        kind: Kind,
+        target: String,
+        due_at: Option<Timestamp>,
+    ) -> Done<Begun> {
+        let meta = json!({ "waits": kind, "run": target });
+        let wait = NewWait {
+            key,
+            kind,
+            target: Some(target),
+            due_at,
+        };
+        waits::open(tx, self.caller.org, self.caller.run, &wait)?;
+        runs::entangle(tx, self.caller.org, self.caller.run)?;
+        self.note_waiting(&pending, due_at, meta);
+        Ok(Begun::Waiting(pending))
+    }
+
+    fn wait_for_decision(&mut self, tx: &Tx<'_>, pending: PendingCall, key: Key, approval: NewApproval) -> Done<Begun> {
+        self.note_waiting(&pending, approval.due_at, decisions::summary(&approval));
+        self.open_decision(tx, key, approval)?;
+        Ok(Begun::Waiting(pending))
+    }
+
+    /// Opens an approval that the last entry asks for.
+    fn open_decision(&mut self, tx: &Tx<'_>, key: Key, approval: NewApproval) -> Done<()> {
+        let wait = NewWait {
+            key,
+            kind: Kind::Approval,
+            target: Some(approval.id.to_string()),
+            due_at: approval.due_at,
+        };
+        waits::open(tx, self.caller.org, self.caller.run, &wait)?;
+        runs::entangle(tx, self.caller.org, self.caller.run)?;
+        self.approvals.push((self.entries.len().saturating_sub(1), approval));
+        Ok(())
+    }
+
+    /// A call with an effect outside: its intent, or the decision it needs first.
+    fn outside(&mut self, tx: &Tx<'_>, pending: PendingCall, key: Key) -> Done<Begun> {
+        let class = self.rights.class(&pending.call);
+        if pending.resumed == Resumed::OpenIntent && class == EffectClass::WriteOnce {
+            let approval = decisions::unknown_outcome(self.caller, key, &pending, self.now);
+            return self.wait_for_decision(tx, pending, key, approval);
+        }
+        if let (Some(rule), Resumed::No | Resumed::Waiting) = (pending.ask, pending.resumed) {
+            let print = pending.entry.fingerprint.unwrap_or_default();
+            if approvals::use_grant(tx, self.caller.org, self.caller.run, print, self.now)?.is_none() {
+                let approval = decisions::by_rule(self.caller, key, &pending, rule, self.now);
+                return self.wait_for_decision(tx, pending, key, approval);
+            }
+        }
+        Ok(self.intend(pending, class))
+    }
+
+    /// Notes that an effect is about to happen.
+    fn intend(&mut self, mut pending: PendingCall, class: EffectClass) -> Begun {
+        let rule = match self.rights.decide(&pending.call) {
+            Decided::Allow(rule) | Decided::Ask(rule) | Decided::Deny(rule, _) => rule,
+        };
+        pending.entry.at = self.now;
+        pending.entry.phase = Phase::Start;
+        pending.entry.class = Some(class);
+        pending.entry.meta = summary::of_intent(&pending.call, rule);
+        self.entries.push(pending.entry.clone());
+        let tries = pending.entry.attempt;
+        Begun::Intended(Intended { pending, tries })
+    }
+
+    /// What has come of a call that waits; `None` while nothing has.
+    pub(super) fn wake(&mut self, tx: &Tx<'_>, pending: &PendingCall) -> Done<Option<Begun>> {
+        let key = key_of(&pending.entry);
+        if let Call::WaitsAny { handles, .. } = &pending.call {
+            return match self.first(tx, key, handles)? {
+                First::None => Ok(None),
+                First::TimeUp => self.deliver(tx, pending, key, CallResult::Ok(Reply::Ready(None))).map(Some),
+                First::Ready(ready) => {
+                    let handle = key_of_handle(key.segment, ready.handle);
+                    waits::close(tx, self.caller.org, self.caller.run, handle)?;
+                    self.deliver(tx, pending, key, CallResult::Ok(Reply::Ready(Some(ready)))).map(Some)
+                }
+            };
+        }
+        let Some(outcome) = waits::find(tx, self.caller.org, self.caller.run, key)?.and_then(|wait| wait.outcome) else {
+            return Ok(None);
+        };
+        let result = read(&outcome)?;
+        if !matches!(pending.call, Call::HttpSend(_) | Call::ModelsChat(_)) {
+            return self.deliver(tx, pending, key, result).map(Some);
+        }
+        let CallResult::Ok(Reply::Decision(decision)) = result else {
+            return self.deliver(tx, pending, key, result).map(Some);
+        };
+        match decisions::verdict(&pending.call, decision) {
+            Verdict::Answer(result) => self.deliver(tx, pending, key, result).map(Some),
+            Verdict::Go(call) => self.go(tx, pending, key, call).map(Some),
+        }
+    }
+
+    /// Goes on with a call that a person gave leave for, perhaps with other arguments.
+    fn go(&mut self, tx: &Tx<'_>, pending: &PendingCall, key: Key, call: Call) -> Done<Begun> {
+        if let Decided::Deny(_, why) = self.rights.decide(&call) {
+            return self.deliver(tx, pending, key, CallResult::Failed(Failure::new(FailureCode::Denied, why)));
+        }
+        let arguments = call.to_json();
+        let print = crate::domain::call::fingerprint(call.function(), &arguments);
+        // Made by the decision; a write that is sent again has none and needs none.
+        approvals::use_grant(tx, self.caller.org, self.caller.run, print, self.now)?;
+        waits::close(tx, self.caller.org, self.caller.run, key)?;
+        let mut entry = pending.entry.clone();
+        entry.request = Some(Payload::Json(arguments));
+        let class = self.rights.class(&call);
+        let pending = PendingCall {
+            call,
+            body: None,
+            entry,
+            resumed: Resumed::No,
+            ask: None,
+        };
+        Ok(self.intend(pending, class))
+    }
+
+    // ---- handles ---------------------------------------------------------------------------------------------------
+
+    fn open(&mut self, tx: &Tx<'_>, wait: &Wait, key: Key) -> Done<Result<Reply, Failure>> {
+        let (org, run) = (self.caller.org, self.caller.run);
+        if waits::count(tx, org, run, key.segment)? >= WAITS_OPEN_MAX {
+            let text = format!("{WAITS_OPEN_MAX} waits are open; read or close some");
+            return Ok(Err(Failure::new(FailureCode::LimitExceeded, text)));
+        }
+        let plain = |kind, target, due_at| NewWait { key, kind, target, due_at };
+        match wait {
+            Wait::Timer { ms } => waits::open(tx, org, run, &plain(Kind::Timer, None, Some(after(self.now, *ms))))?,
+            Wait::Approval(request) => match decisions::requested(self.caller, key, request, self.now) {
+                Err(failure) => return Ok(Err(failure)),
+                // The entry of this call comes next.
+                Ok(approval) => {
+                    let wait = plain(Kind::Approval, Some(approval.id.to_string()), approval.due_at);
+                    waits::open(tx, org, run, &wait)?;
+                    runs::entangle(tx, org, run)?;
+                    self.approvals.push((self.entries.len(), approval));
+                }
+            },
+            Wait::Message => {
+                runs::mark_session(tx, org, run)?;
+                waits::open(tx, org, run, &plain(Kind::Message, None, None))?;
+                if let Some(waiting) = messages::next(tx, org, run, false)? {
+                    messages::take(tx, org, run, waiting.number)?;
+                    waits::complete(tx, org, run, key, &CallResult::Ok(Reply::Message(Some(waiting.message))))?;
+                }
+            }
+            Wait::Child { run: child } => {
+                if let Err(failure) = children::check(tx, self.caller, *child)? {
+                    return Ok(Err(failure));
+                }
+                waits::open(tx, org, run, &plain(Kind::Child, Some(child.to_string()), None))?;
+                runs::entangle(tx, org, run)?;
+                if let Some(outcome) = runs::outcome(tx, org, *child)? {
+                    waits::complete(tx, org, run, key, &outcome)?;
+                }
+            }
+            Wait::Ask(request) => {
+                if let Err(failure) = children::ask(tx, self.caller, key, request, self.now, &mut self.touched)? {
+                    return Ok(Err(failure));
+                }
+                let due = request.quota.time_ms.map(|ms| after(self.now, ms));
+                waits::open(tx, org, run, &plain(Kind::Ask, Some(request.run.to_string()), due))?;
+                runs::entangle(tx, org, run)?;
+            }
+        }
+        Ok(Ok(Reply::Handle(handle_of(key))))
+    }
+
+    fn close(&mut self, tx: &Tx<'_>, key: Key) -> Done<Result<Reply, Failure>> {
+        let (org, run) = (self.caller.org, self.caller.run);
+        let Some(wait) = waits::find(tx, org, run, key)? else {
+            return Ok(Err(Failure::new(
+                FailureCode::Invalid,
+                "there is no such wait; it was read or closed before",
+            )));
+        };
+        super::super::waits::give_up(tx, org, run, &wait, self.now, &mut self.touched)?;
+        waits::close(tx, org, run, key)?;
+        Ok(Ok(Reply::Done))
+    }
+
+    fn any(&mut self, tx: &Tx<'_>, pending: PendingCall, key: Key, handles: &[Handle], timeout_ms: Option<u64>) -> Done<Begun> {
+        let (org, run) = (self.caller.org, self.caller.run);
+        for handle in handles {
+            if waits::find(tx, org, run, key_of_handle(key.segment, *handle))?.is_none() {
+                let text = format!("there is no wait {handle}; it was read or closed before, or another segment opened it");
+                return Ok(self.answer(pending, CallResult::Failed(Failure::new(FailureCode::Invalid, text))));
+            }
+        }
+        if let First::Ready(ready) = self.first(tx, key, handles)? {
+            waits::close(tx, org, run, key_of_handle(key.segment, ready.handle))?;
+            return Ok(self.answer(pending, CallResult::Ok(Reply::Ready(Some(ready)))));
+        }
+        let due = timeout_ms.map(|ms| after(self.now, ms));
+        self.wait_for(
+            tx,
+            pending,
+            key,
+            Kind::Timer,
+            due,
+            json!({ "waits": "any", "handles": handles.len() }),
+        )
+    }
+
+    /// Of several waits, the one that was completed first.
+    fn first(&self, tx: &Tx<'_>, key: Key, handles: &[Handle]) -> Done<First> {
+        let (org, run) = (self.caller.org, self.caller.run);
+        let mut first: Option<(u64, Option<Handle>, String)> = None;
+        let keys = handles
+            .iter()
+            .map(|&handle| (Some(handle), key_of_handle(key.segment, handle)))
+            .chain(std::iter::once((None, key)));
+        for (handle, key) in keys {
+            if let Some(wait) = waits::find(tx, org, run, key)?
+                && let (Some(signal), Some(outcome)) = (wait.signal, wait.outcome)
+                && first.as_ref().is_none_or(|(earlier, ..)| signal < *earlier)
+            {
+                first = Some((signal, handle, outcome));
+            }
+        }
+        Ok(match first {
+            None => First::None,
+            Some((_, None, _)) => First::TimeUp,
+            Some((_, Some(handle), outcome)) => First::Ready(Ready {
+                handle,
+                outcome: Box::new(read(&outcome)?),
+            }),
+        })
+    }
+
+    /// The rows whose completion wakes a run that waits in these calls.
+    pub(super) fn awaited(pending: &[(usize, PendingCall)]) -> Vec<Key> {
+        let mut keys = Vec::with_capacity(pending.len());
+        for (_, pending) in pending {
+            let key = key_of(&pending.entry);
+            keys.push(key);
+            if let Call::WaitsAny { handles, .. } = &pending.call {
+                keys.extend(handles.iter().map(|&handle| key_of_handle(key.segment, handle)));
+            }
+        }
+        keys
+    }
+}
+
+enum First {
+    None,
+    TimeUp,
+    Ready(Ready),
+}
+
+fn read(outcome: &str) -> Done<CallResult> {
+    serde_json::from_str(outcome).map_err(|error| store::Error::Internal(error.into()))
+}
