@@ -10,6 +10,7 @@ pub mod dispatcher;
 pub mod error;
 pub mod executor;
 pub mod feed;
+pub mod fork;
 pub mod housekeeping;
 pub mod javascript;
 pub mod keys;

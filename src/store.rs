@@ -16,6 +16,7 @@ pub mod blobs;
 mod checkpoint;
 mod connection;
 mod error;
+pub mod forks;
 mod hash;
 mod health;
 pub mod idempotency;

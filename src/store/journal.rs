@@ -95,7 +95,7 @@ fn is_result(entry: &NewEntry) -> bool {
 }
 
 /// In the row where it is small, else beside it.
-fn place(tx: &Tx<'_>, org: OrgId, payload: Option<&Payload>) -> Result<(Option<String>, Option<Hash>, i64), Error> {
+pub(super) fn place(tx: &Tx<'_>, org: OrgId, payload: Option<&Payload>) -> Result<(Option<String>, Option<Hash>, i64), Error> {
     let Some(payload) = payload else { return Ok((None, None, 0)) };
     let bytes = payload.len() as i64;
     match payload {
@@ -105,7 +105,7 @@ fn place(tx: &Tx<'_>, org: OrgId, payload: Option<&Payload>) -> Result<(Option<S
 }
 
 /// A summary within its limit; one that is longer loses its long texts.
-fn meta(value: &serde_json::Value) -> String {
+pub(super) fn meta(value: &serde_json::Value) -> String {
     let text = value.to_string();
     if text.len() <= META_BYTES_MAX {
         return text;
@@ -146,7 +146,7 @@ fn insert(tx: &Tx<'_>, org: OrgId, run: &str, seq: i64, entry: &NewEntry) -> Res
     Ok(())
 }
 
-fn payload_ref(inline: Option<String>, hash: Option<Hash>, bytes: i64) -> PayloadRef {
+pub(super) fn payload_ref(inline: Option<String>, hash: Option<Hash>, bytes: i64) -> PayloadRef {
     match (inline, hash) {
         (Some(text), _) => PayloadRef::Inline(text),
         (None, Some(hash)) => PayloadRef::Stored { hash, bytes: bytes as u64 },

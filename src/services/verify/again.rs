@@ -18,13 +18,13 @@ use crate::runtime::exchange::{Place, Used};
 use crate::runtime::ports::{Port, RecordedEntry, Stop};
 use crate::runtime::segment::{self, Begin, End, Event, Report, RunError, Script, Wake};
 use crate::runtime::{self, Aspect};
-use crate::services::agents::load_version;
+use crate::services::agents::version_of_segment;
 use crate::services::runs::Whole;
 use crate::services::versions::LoadedVersion;
 use crate::services::{App, Error};
 use crate::store::journal::Made;
 use crate::store::segments::Past;
-use crate::store::{self, agents, journal, payloads, segments};
+use crate::store::{self, journal, payloads, segments};
 
 /// Fuel beyond what a stopped segment had used, within which its stop is taken to lie: more than lies between two yields.
 const STOPPED_FUEL_SLACK: u64 = 50_000_000;
@@ -177,27 +177,13 @@ impl<'a> Again<'a> {
         })
     }
 
-    /// The version that the segment was executed with: the run's, or an older one of a session that took a newer one later.
     async fn version(&self, past: &Past) -> Result<Arc<LoadedVersion>, Halt> {
-        let (org, agent, at) = (self.whole.run.org, self.whole.run.agent_id, past.segment.started_at);
-        let code = past.segment.script_digest.unwrap_or(past.segment.component_digest);
-        let own = load_version(self.app, org, self.whole.run.version_id).await?;
-        if own.version.code_digest == code {
-            return Ok(own);
-        }
-        let found = self
-            .app
-            .store
-            .read(move |reader| agents::version_of_code(reader, org, agent, &code, at))
-            .await
-            .map_err(Error::from)?;
-        let Some(found) = found else {
-            return Err(unverifiable(format!(
+        version_of_segment(self.app, &self.whole.run, &past.segment).await?.ok_or_else(|| {
+            unverifiable(format!(
                 "the version of the agent that segment {} was executed with is no longer there",
                 past.segment.segment
-            )));
-        };
-        Ok(load_version(self.app, org, found).await?)
+            ))
+        })
     }
 
     async fn guest(&self, digest: ComponentDigest, kind: RuntimeKind) -> Result<LinkedGuest, Halt> {
