@@ -221,7 +221,7 @@ pub async fn whole(app: &App, actor: &Actor, id: RunId) -> Result<Whole, Error> 
     read_whole(app, actor, id).await
 }
 
-async fn read_whole(app: &App, actor: &Actor, id: RunId) -> Result<Whole, Error> {
+pub(super) async fn read_whole(app: &App, actor: &Actor, id: RunId) -> Result<Whole, Error> {
     let org = actor.org;
     let read = app.store.read(move |reader| {
         let run = runs::get(reader, org, id)?;

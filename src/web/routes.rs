@@ -110,6 +110,7 @@ fn page_lines() -> Vec<Line> {
         post("/runs/{run}/cancel", pages::runs::show::cancel),
         post("/runs/{run}/pause", pages::runs::show::pause),
         post("/runs/{run}/resume", pages::runs::show::resume),
+        post("/runs/{run}/verify", pages::runs::verify::submit),
     ]
 }
 
@@ -126,6 +127,7 @@ fn api_lines() -> Vec<Line> {
         post("/api/v1/runs/{run}/retry", api::dead_letters::retry),
         post("/api/v1/runs/{run}/discard", api::dead_letters::discard),
         post("/api/v1/runs/{run}/start-over", api::dead_letters::start_over),
+        post("/api/v1/runs/{run}/verify", api::verify::verify),
         get("/api/v1/runs/{run}/events", api::events::list),
         get("/api/v1/runs/{run}/events/{seq}", api::events::show),
         get("/api/v1/runs/{run}/stream", api::stream::open),

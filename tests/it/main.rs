@@ -25,5 +25,6 @@ mod security;
 mod sessions;
 mod support;
 mod tidy;
+mod verify;
 mod waiting;
 mod ws;

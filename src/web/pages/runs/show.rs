@@ -4,13 +4,14 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use serde_json::Value;
 
+use super::verify::VerifiedNote;
 use super::words;
 use crate::domain::call::ArtifactInfo;
 use crate::domain::failure::EndReason;
 use crate::domain::permission::Permission;
 use crate::domain::run::Trigger;
 use crate::domain::time::Timestamp;
-use crate::services::{holds, runs, users};
+use crate::services::{holds, runs, users, verify};
 use crate::store::runs::Run;
 use crate::web::api::Segments;
 use crate::web::context::Context;
@@ -31,6 +32,7 @@ struct ShowPage {
     run: RunPage,
     lines: Vec<Line>,
     artifacts: Vec<ArtifactInfo>,
+    verified: Option<VerifiedNote>,
 }
 
 struct RunPage {
@@ -52,6 +54,7 @@ struct RunPage {
     fuel: u64,
     entries: u64,
     may_cancel: bool,
+    may_verify: bool,
     may_start: bool,
     failure: Option<RunFailure>,
     input: String,
@@ -94,6 +97,9 @@ pub async fn show(
         shell: shell(&state, &request, &auth.known, format!("{} {}", run.agent_name, run.id), "runs"),
         lines: entries.iter().map(line).collect(),
         artifacts,
+        verified: verify::newest(&state.app, actor, &run)
+            .await?
+            .map(|noted| VerifiedNote::new(noted, &people, now)),
         run: RunPage {
             id: run.id.to_string(),
             agent: run.agent_name.clone(),
@@ -113,6 +119,7 @@ pub async fn show(
             fuel: run.fuel,
             entries: run.last_seq,
             may_cancel: !run.state.is_terminal() && may(actor, Permission::RunsCancel),
+            may_verify: run.state.is_terminal() && may(actor, Permission::RunsCancel),
             may_start: may(actor, Permission::RunsStart),
             failure: failure(&run),
             input: pretty(&input),
