@@ -20,6 +20,7 @@ use crate::support::manifest;
 use crate::support::program::{Launched, Place};
 
 const SETTINGS: &str = "[outbound]\nopen_cidrs = [\"127.0.0.0/8\"]\n
+[runs]\nretry_base_ms = 20\nretry_cap_ms = 100\n
 [models.default]\nprovider = \"scripted\"\nrules = \"rules.toml\"\nprice = { input_micros = 1000000, output_micros = 2000000 }\n";
 const WORKSPACE: &str = "/api/v1/orgs/default/workspaces/default";
 /// Each with how often it is passed at least while a cycle's runs go on.

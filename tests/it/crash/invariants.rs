@@ -68,9 +68,10 @@ const NEVER: [(&str, &str); 13] = [
         "SELECT r.id FROM runs r JOIN ledger l ON l.org_id = r.org_id AND l.run_id = r.id AND l.state = 'reserved' WHERE r.finished_at IS NOT NULL",
     ),
     (
-        "a call has one result",
-        "SELECT run_id || ' ' || segment || '/' || call FROM journal WHERE lane = 'guest' AND phase <> 'start' AND kind <> 'run.retried'
-            GROUP BY run_id, segment, call, sub HAVING count(*) > 1",
+        "a call has one result, and one more for each retry that took it back",
+        "SELECT run_id || ' ' || segment || '/' || call FROM journal j WHERE lane = 'guest' AND phase <> 'start' AND kind <> 'run.retried'
+            GROUP BY run_id, segment, call, sub HAVING count(*) > 1 + (SELECT count(*) FROM journal m
+                WHERE m.run_id = j.run_id AND m.segment = j.segment AND m.kind = 'run.retried' AND m.call <= j.call)",
     ),
     (
         "a run's entries have no gap",

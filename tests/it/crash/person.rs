@@ -19,6 +19,14 @@ const PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Gone;
 
+/// How far a person is with pausing a run and letting it go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    Unheld,
+    Paused,
+    Over,
+}
+
 /// A run that somebody wants.
 struct Wanted {
     kind: Kind,
@@ -29,6 +37,7 @@ struct Wanted {
     /// Of what is said to it, how many are known to be kept.
     said: usize,
     cancelled: bool,
+    hold: Hold,
     /// What was shown of its journal.
     shown: Vec<Value>,
     ended: bool,
@@ -42,6 +51,7 @@ struct Acknowledged {
     /// With the verb that was decided.
     decisions: BTreeMap<String, String>,
     cancelled: BTreeSet<String>,
+    paused: BTreeSet<String>,
     /// With the state that was shown.
     ended: BTreeMap<String, String>,
 }
@@ -82,6 +92,7 @@ impl<'a> Person<'a> {
             id: None,
             said: 0,
             cancelled: false,
+            hold: if number % 4 == 1 { Hold::Unheld } else { Hold::Over },
             shown: Vec::new(),
             ended: false,
         });
@@ -153,6 +164,7 @@ impl<'a> Person<'a> {
             if self.wanted[index].ended {
                 continue;
             }
+            self.hold(http, index).await?;
             match self.wanted[index].kind {
                 Kind::Chat => self.say(http, index).await?,
                 Kind::Sleeper => self.cancel(http, index).await?,
@@ -256,6 +268,31 @@ impl<'a> Person<'a> {
         Ok(())
     }
 
+    /// Pauses a run in one round and lets it go on in a later one.
+    async fn hold(&mut self, http: &Http, index: usize) -> Result<(), Gone> {
+        let id = self.wanted[index].id.clone().unwrap();
+        match self.wanted[index].hold {
+            Hold::Over => {}
+            Hold::Unheld => {
+                let answer = self.ask(http, &format!("/api/v1/runs/{id}/pause"), json!({})).await?;
+                if answer.status.as_u16() == 409 {
+                    self.wanted[index].hold = Hold::Over;
+                    return Ok(());
+                }
+                answer.expect(202);
+                self.acknowledged.paused.insert(id);
+                self.wanted[index].hold = Hold::Paused;
+            }
+            Hold::Paused => {
+                self.acknowledged.paused.remove(&id);
+                let answer = self.ask(http, &format!("/api/v1/runs/{id}/resume"), json!({})).await?;
+                assert!([202, 409].contains(&answer.status.as_u16()), "{}: {}", answer.status, answer.body);
+                self.wanted[index].hold = Hold::Over;
+            }
+        }
+        Ok(())
+    }
+
     /// Reads a run: what was shown of it before is still there, and its end is right.
     async fn look(&mut self, http: &Http, index: usize) -> Result<(), Gone> {
         let wanted = &mut self.wanted[index];
@@ -303,6 +340,10 @@ impl<'a> Person<'a> {
                 run,
             );
             assert!(kept.is_some(), "that {run} is cancelled was lost");
+        }
+        for run in &self.acknowledged.paused {
+            let kept = row("SELECT id FROM runs WHERE id = ?1 AND (holds <> 0 OR finished_at IS NOT NULL)", run);
+            assert!(kept.is_some(), "that {run} is paused was lost");
         }
         for (run, state) in &self.acknowledged.ended {
             assert_eq!(

@@ -23,10 +23,12 @@ pub enum Kind {
     Teacher,
     /// Is cancelled by a person.
     Sleeper,
+    /// Asks a model that fails at first, and is tried again by itself.
+    Flaky,
 }
 
 impl Kind {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Worker,
         Self::Parent,
         Self::Asker,
@@ -34,6 +36,7 @@ impl Kind {
         Self::Chat,
         Self::Teacher,
         Self::Sleeper,
+        Self::Flaky,
     ];
 
     pub const fn agent(self) -> &'static str {
@@ -45,12 +48,17 @@ impl Kind {
             Self::Chat => "chat",
             Self::Teacher => "teacher",
             Self::Sleeper => "sleeper",
+            Self::Flaky => "flaky",
         }
     }
 }
 
-/// The rules of the model: it answers slowly enough to be killed meanwhile.
+/// The rules of the model: it answers slowly enough to be killed meanwhile, and fails twice in the life of a station.
 pub const RULES: &str = "[[rule]]
+user = \"flaky\"
+fail = { code = \"unavailable\", times = 2 }
+
+[[rule]]
 user = \"slowly\"
 reply = \"at long last\"
 tokens_per_second = 2
@@ -62,7 +70,7 @@ tokens_per_second = 100
 ";
 
 /// Name and source of every agent.
-pub const AGENTS: [(&str, &str); 9] = [
+pub const AGENTS: [(&str, &str); 10] = [
     (
         "worker",
         "export default async function run({ token, at }, station) {
@@ -172,6 +180,16 @@ pub const AGENTS: [(&str, &str); 9] = [
           await station.clock.sleep(3_600_000);
         }",
     ),
+    (
+        "flaky",
+        "export default async function run({ token, at }, station) {
+          const version = await station.memory.put(`flaky/${token}`, 1);
+          const [sent, reply] = await Promise.all([
+            station.http.send({ method: 'POST', url: `${at.keyed}/${token}`, body: 'x' }), station.models.chat(`flaky: what of ${token}`),
+          ]);
+          return { version, text: sent.text(), answer: reply.content };
+        }",
+    ),
 ];
 
 /// What each agent may do: the same for all, since a child may no more than its parent.
@@ -230,6 +248,9 @@ pub fn end(kind: Kind, token: &str, number: u64) -> (&'static str, Value) {
             .collect(),
         Kind::Chat => json!(SAID[..SAID.len() - 1]),
         Kind::Teacher => json!(["sum 1, version 1", "sum 3, version 2", "sum 6, version 3"]),
+        Kind::Flaky => {
+            json!({ "version": 1, "text": answer("POST", &format!("/keyed/{token}")), "answer": format!("answer to {token}") })
+        }
         Kind::Sleeper => return ("cancelled", Value::Null),
     };
     ("succeeded", output)
