@@ -24,7 +24,7 @@ const MOST: usize = 24;
 const NOW: Timestamp = Timestamp::from_ms(1_790_000_000_000);
 
 /// Answers at once from the examples' script.
-fn models() -> Models {
+pub fn models() -> Models {
     let rules = fs::read_to_string("examples/scripted.toml").unwrap();
     let at_once: Vec<&str> = rules.lines().filter(|line| !line.starts_with("tokens_per_second")).collect();
     let mut model = Model::free(Arc::new(Scripted::parse(&at_once.join("\n")).unwrap()), "scripted");
@@ -84,7 +84,7 @@ async fn assert_same_from_anywhere(what: &str, station: TestStation, clock: Arc<
 
 // ---- the examples ------------------------------------------------------------------------------------------------
 
-fn example(name: &str) -> (Upload, Value) {
+pub fn example(name: &str) -> (Upload, Value) {
     let read = |file: &str| fs::read_to_string(format!("examples/agents/{name}/{file}")).unwrap();
     let manifest = read("agent.toml");
     let entry = if manifest.contains("agent.wasm") {
