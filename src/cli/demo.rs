@@ -10,6 +10,7 @@ use super::{Exit, embedded, say, serve};
 use crate::config::Config;
 use crate::domain::id::RunId;
 use crate::domain::permission::Actor;
+use crate::domain::retry::RetryChange;
 use crate::domain::run::{RunState, Trigger};
 use crate::services::App;
 use crate::services::agents::{self, AgentRef, Target};
@@ -109,6 +110,9 @@ async fn seed(station: &Station) -> anyhow::Result<()> {
                     version: None,
                     input,
                     trigger: Trigger::Demo,
+                    message: None,
+                    priority: 0,
+                    retry: RetryChange::default(),
                 },
             )
             .await?,

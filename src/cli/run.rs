@@ -16,6 +16,7 @@ use super::{Exit, data, files, say};
 use crate::config::Config;
 use crate::domain::id::{AgentId, RunId};
 use crate::domain::limits::INPUT_BYTES_MAX;
+use crate::domain::retry::RetryChange;
 use crate::domain::run::{RunState, Trigger};
 use crate::services::agents::{AgentRef, Target};
 use crate::services::{self, agents, runs};
@@ -24,7 +25,7 @@ pub async fn run(config: Config, args: Run) -> anyhow::Result<Exit> {
     let upload = files::agent(&args.path)?;
     let children = files::children(&args.path, &upload)?;
     let input = input(&args)?;
-    let station = station::temporary(config).await?;
+    let station = station::temporary(config.without_retries()).await?;
     let exit = execute(&station, &args, upload, children, input).await;
     station.close().await;
     exit
@@ -75,6 +76,9 @@ async fn execute(
         version: None,
         input,
         trigger: Trigger::Cli,
+        message: None,
+        priority: 0,
+        retry: RetryChange::default(),
     };
     let id = match runs::start(app, actor, start).await {
         Ok(id) => id,

@@ -108,6 +108,8 @@ fn page_lines() -> Vec<Line> {
         get("/runs", pages::runs::list::show),
         get("/runs/{run}", pages::runs::show::show),
         post("/runs/{run}/cancel", pages::runs::show::cancel),
+        post("/runs/{run}/pause", pages::runs::show::pause),
+        post("/runs/{run}/resume", pages::runs::show::resume),
     ]
 }
 
@@ -115,11 +117,22 @@ fn api_lines() -> Vec<Line> {
     let mut lines = vec![
         get("/api/v1/runs/{run}", api::runs::show),
         post("/api/v1/runs/{run}/cancel", api::runs::cancel),
+        get("/api/v1/runs/{run}/approvals", api::approvals::of_run),
+        get("/api/v1/runs/{run}/children", api::children::list),
+        get("/api/v1/runs/{run}/messages", api::messages::list),
+        post("/api/v1/runs/{run}/messages", api::messages::post),
+        post("/api/v1/runs/{run}/pause", api::holds::pause),
+        post("/api/v1/runs/{run}/resume", api::holds::resume),
+        post("/api/v1/runs/{run}/retry", api::dead_letters::retry),
+        post("/api/v1/runs/{run}/discard", api::dead_letters::discard),
+        post("/api/v1/runs/{run}/start-over", api::dead_letters::start_over),
         get("/api/v1/runs/{run}/events", api::events::list),
         get("/api/v1/runs/{run}/events/{seq}", api::events::show),
         get("/api/v1/runs/{run}/stream", api::stream::open),
         get("/api/v1/runs/{run}/artifacts", api::artifacts::list),
         get("/api/v1/runs/{run}/artifacts/{name:.+}", api::artifacts::show),
+        get("/api/v1/approvals/{approval}", api::approvals::show),
+        post("/api/v1/approvals/{approval}/decision", api::approvals::decide),
     ];
     // A station with one organization and one workspace need not name them.
     macro_rules! workspace {
@@ -135,6 +148,11 @@ fn api_lines() -> Vec<Line> {
                 get(concat!($base, "/agents/{agent}/versions/{version}/code"), api::versions::code),
                 get(concat!($base, "/runs"), api::runs::list),
                 post(concat!($base, "/runs"), api::runs::start),
+                get(concat!($base, "/approvals"), api::approvals::list),
+                get(concat!($base, "/sessions"), api::messages::sessions),
+                get(concat!($base, "/dead-letters"), api::dead_letters::list),
+                post(concat!($base, "/dead-letters/requeue"), api::dead_letters::requeue),
+                post(concat!($base, "/dead-letters/discard"), api::dead_letters::discard_all),
             ]);
         };
     }

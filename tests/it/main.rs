@@ -9,6 +9,8 @@
 )]
 
 mod api;
+mod approvals;
+mod asking;
 mod auth;
 mod cli;
 mod crash;
@@ -21,6 +23,7 @@ mod replay;
 mod sandbox;
 mod scripts;
 mod security;
+mod sessions;
 mod support;
 mod tidy;
 mod waiting;

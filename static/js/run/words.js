@@ -30,6 +30,8 @@ const say = {
   'run.created': (m) => ['created', '', [m.by && `by ${m.by}`, m.version && `version ${m.version}`]],
   'run.started': () => ['started', '', []],
   'run.recovered': () => ['went on after an interruption', '', ['replayed from the journal']],
+  'run.paused': (m) => [m.hold === 'pause' ? 'paused' : `held: ${m.hold?.replaceAll('_', ' ')}`, '', []],
+  'run.resumed': () => ['resumed', '', []],
   'run.cancel-requested': () => ['asked to stop', '', []],
   'run.finished': (m) => [m.state ?? 'finished', '', [m.message ?? (m.reason && reasonWords(m.reason)), m.fuel && `${compact(m.fuel)} fuel`]],
   'segment.started': (m) => [`segment ${(m.segment ?? 0) + 1} began`, '', []],
