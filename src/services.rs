@@ -6,6 +6,7 @@ pub mod app;
 pub mod approvals;
 pub mod audit;
 pub mod auth;
+pub mod conversation;
 pub mod dead_letters;
 pub mod dispatcher;
 pub mod error;
@@ -23,6 +24,7 @@ pub mod setup;
 pub mod supervisor;
 pub mod users;
 pub mod versions;
+pub mod waiting;
 pub mod waits;
 
 pub use app::App;

@@ -62,7 +62,10 @@ impl RetryPolicy {
         if !passes || tries.saturating_add(1) >= self.attempts {
             return None;
         }
-        let most = self.base_ms.saturating_mul(1_u64.checked_shl(tries).unwrap_or(u64::MAX)).min(self.cap_ms);
+        let most = self
+            .base_ms
+            .saturating_mul(1_u64.checked_shl(tries).unwrap_or(u64::MAX))
+            .min(self.cap_ms);
         let jitter = random % most.saturating_add(1);
         Some(Duration::from_millis(jitter.max(failure.retry_after_ms.unwrap_or(0))))
     }
@@ -132,14 +135,21 @@ mod tests {
         assert_eq!(policy.delay(0, &Failure::new(FailureCode::ProviderError, "bad key"), 7), None);
         assert_eq!(policy.delay(0, &Failure::retryable(FailureCode::Conflict, "x"), 7), None);
         assert_eq!(policy.delay(23, &unreachable(), 7), None);
-        let once = policy.with(&RetryChange { attempts: Some(1), ..RetryChange::default() });
+        let once = policy.with(&RetryChange {
+            attempts: Some(1),
+            ..RetryChange::default()
+        });
         assert_eq!(once.delay(0, &unreachable(), 7), None);
     }
 
     #[test]
     fn who_says_when_to_come_back_is_obeyed() {
         let failure = Failure::refused_for(FailureCode::RateLimited, Duration::from_secs(30), "slow down");
-        assert!(RetryPolicy::default().delay(0, &failure, 3).is_some_and(|delay| delay >= Duration::from_secs(30)));
+        assert!(
+            RetryPolicy::default()
+                .delay(0, &failure, 3)
+                .is_some_and(|delay| delay >= Duration::from_secs(30))
+        );
     }
 
     #[test]

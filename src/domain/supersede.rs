@@ -57,7 +57,9 @@ impl InForce {
         let mut calls: BTreeMap<(u32, u32), Standing> = BTreeMap::new();
         for step in steps {
             if step.kind == kind::RUN_RETRIED {
-                calls.retain(|&(call, _), standing| call < step.call || (call == step.call && standing.end.is_some() && standing.code.is_none()));
+                calls.retain(|&(call, _), standing| {
+                    call < step.call || (call == step.call && standing.end.is_some() && standing.code.is_none())
+                });
                 continue;
             }
             let standing = calls.entry((step.call, step.sub)).or_insert(Standing {
@@ -78,7 +80,11 @@ impl InForce {
     /// The last call that failed with this code, and its failed parts.
     pub fn failed(&self, code: FailureCode) -> Option<(u32, Vec<&Standing>)> {
         let (&(call, _), _) = self.0.iter().rev().find(|(_, standing)| standing.code == Some(code))?;
-        let failed = self.0.range((call, 0)..=(call, u32::MAX)).map(|(_, standing)| standing).filter(|standing| standing.code.is_some());
+        let failed = self
+            .0
+            .range((call, 0)..=(call, u32::MAX))
+            .map(|(_, standing)| standing)
+            .filter(|standing| standing.code.is_some());
         Some((call, failed.collect()))
     }
 
@@ -113,11 +119,23 @@ mod tests {
             EffectClass::Local => "memory.put",
             _ => "http.send",
         };
-        Step { seq, call, sub, phase, kind: kind.to_owned(), class: Some(class), code }
+        Step {
+            seq,
+            call,
+            sub,
+            phase,
+            kind: kind.to_owned(),
+            class: Some(class),
+            code,
+        }
     }
 
     fn marker(seq: u64, call: u32) -> Step {
-        Step { kind: kind::RUN_RETRIED.to_owned(), class: None, ..step(seq, call, 0, Phase::Point, EffectClass::Read, None) }
+        Step {
+            kind: kind::RUN_RETRIED.to_owned(),
+            class: None,
+            ..step(seq, call, 0, Phase::Point, EffectClass::Read, None)
+        }
     }
 
     const UNAVAILABLE: Option<FailureCode> = Some(FailureCode::Unavailable);

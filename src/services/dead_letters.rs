@@ -173,6 +173,7 @@ pub async fn start_over(
         trigger,
         priority: old.priority,
         retry: serde_json::from_str(&old.retry).unwrap_or_default(),
+        message: None,
     };
     let new = service::start(app, actor, start).await?;
     let (org, principal, credential, now) = (actor.org, actor.principal, actor.credential, app.clock.now());

@@ -43,7 +43,9 @@ pub(super) fn failed_call(
     let mut found: Option<Failure> = None;
     let mut may_have_happened = false;
     for part in parts {
-        let Some(failure) = failure_of(reader, org, run, part)? else { continue };
+        let Some(failure) = failure_of(reader, org, run, part)? else {
+            continue;
+        };
         may_have_happened |= part.class == Some(EffectClass::WriteOnce) && failure.retry_after_ms.is_none();
         found = Some(match found {
             None => failure,
@@ -76,7 +78,10 @@ fn failure_of(reader: &Reader<'_>, org: OrgId, run: RunId, part: &Standing) -> R
 
 /// What is to become of a segment whose agent let a failure through.
 pub(super) enum Verdict {
-    Again { call: u32, after: Duration },
+    Again {
+        call: u32,
+        after: Duration,
+    },
     /// It fails; the text says why it is not tried again, where that is not plain.
     Fails(Option<String>),
 }
@@ -111,7 +116,11 @@ pub(super) fn named(writes: &[Standing]) -> String {
     }
     let more = names.len().saturating_sub(WRITES_NAMED_MAX);
     names.truncate(WRITES_NAMED_MAX);
-    if more > 0 { format!("{} and {more} more", names.join(", ")) } else { names.join(" and ") }
+    if more > 0 {
+        format!("{} and {more} more", names.join(", "))
+    } else {
+        names.join(" and ")
+    }
 }
 
 /// The policy that holds for a run: the station's, with what its agent and its starter say otherwise.

@@ -6,6 +6,7 @@ use super::access::require;
 use super::agents::{self, AgentRef};
 use super::dispatcher;
 use super::feed::Subscription;
+use super::sessions::{self, Sender};
 use super::{App, Error, FieldError, waits};
 use crate::domain::call::ArtifactInfo;
 use crate::domain::hex;
@@ -27,6 +28,8 @@ pub struct StartRun {
     /// JSON.
     pub input: String,
     pub trigger: Trigger,
+    /// The first message to it, for a run that one talks with.
+    pub message: Option<String>,
     /// From [`PRIORITY_MIN`] to [`PRIORITY_MAX`]; of an organization's queue the higher goes first.
     pub priority: i32,
     /// What is to hold for its retries in place of what the agent and the station say.
@@ -81,6 +84,10 @@ pub async fn start_and_wait(app: &App, actor: &Actor, start: StartRun, within: D
 
 async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId) -> Result<(), Error> {
     require(actor, Permission::RunsStart, actor.org, "the agent")?;
+    if let Some(text) = &start.message {
+        require(actor, Permission::RunsMessage, actor.org, "the agent")?;
+        sessions::check("/message", text)?;
+    }
     if start.input.len() > INPUT_BYTES_MAX {
         return Err(Error::TooLarge(format!(
             "the input is {} bytes, the limit is {INPUT_BYTES_MAX}",
@@ -90,7 +97,10 @@ async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId) -> Result
     if !(PRIORITY_MIN..=PRIORITY_MAX).contains(&start.priority) {
         return Err(Error::field(
             "/priority",
-            format!("the priority must be between {PRIORITY_MIN} and {PRIORITY_MAX}, not {}", start.priority),
+            format!(
+                "the priority must be between {PRIORITY_MIN} and {PRIORITY_MAX}, not {}",
+                start.priority
+            ),
         ));
     }
     if let Some((key, message)) = start.retry.problem() {
@@ -120,9 +130,15 @@ async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId) -> Result
         input: start.input,
         retry: serde_json::to_string(&start.retry).unwrap_or_else(|_| "{}".to_owned()),
         pinned: start.version.is_some(),
-        session: false,
+        session: start.message.is_some(),
         parent: None,
     };
+    let sender = Sender {
+        org: actor.org,
+        principal: actor.principal,
+        name: actor.name.clone(),
+    };
+    let message = start.message;
     let scope = scope(actor);
     // A task of its own: what was claimed is started even where the caller has gone away meanwhile.
     let app = app.clone();
@@ -136,6 +152,9 @@ async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId) -> Result
                     return Err(crate::store::Error::Busy);
                 }
                 runs::insert(tx, scope, &new, now)?;
+                if let Some(text) = &message {
+                    sessions::keep(tx, &sender, id, 0, text, now)?;
+                }
                 let claimed = slot.as_ref().map(|slot| slot.claim(tx)).transpose()?;
                 Ok((slot, claimed.unwrap_or_default()))
             })

@@ -2,9 +2,9 @@
 
 mod steps;
 
-pub use steps::{Write, steps, writes};
 #[cfg(test)]
 pub(super) use steps::SQL as STEPS_SQL;
+pub use steps::{Write, steps, writes};
 
 use rusqlite::{Row, named_params};
 

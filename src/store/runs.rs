@@ -41,12 +41,14 @@ pub(super) const CANCEL_NOW: &str =
     "UPDATE runs SET state = 'cancelled', reason = 'cancelled', cancel_requested = 1, holds = 0, wake_at = NULL, wake_on = NULL, error = :error, finished_at = :now
     WHERE id = :run AND org_id = :org AND state IN ('queued', 'waiting')";
 // What is to stop is not held: it goes on to its end.
-pub(super) const CANCEL_LATER: &str = "UPDATE runs SET cancel_requested = 1, holds = 0 WHERE id = :run AND org_id = :org AND state = 'running'";
+pub(super) const CANCEL_LATER: &str =
+    "UPDATE runs SET cancel_requested = 1, holds = 0 WHERE id = :run AND org_id = :org AND state = 'running'";
 pub(super) const FINISH: &str = "UPDATE runs SET state = :state, reason = :reason, error = :error, output_hash = :output, fuel = :fuel,
     active_ms = :active_ms, finished_at = :now, lease_node = NULL, lease_until = NULL, wake_at = NULL, wake_on = NULL, holds = 0,
     dead = (:state = 'failed')
     WHERE id = :run AND org_id = :org AND fence = :fence AND state = 'running' RETURNING entangled";
-pub(super) const ADVANCE: &str = "UPDATE runs SET tries = CASE segment WHEN :segment THEN tries ELSE 0 END, segment = :segment, fuel = :fuel, active_ms = :active_ms
+pub(super) const ADVANCE: &str =
+    "UPDATE runs SET tries = CASE segment WHEN :segment THEN tries ELSE 0 END, segment = :segment, fuel = :fuel, active_ms = :active_ms
     WHERE id = :run AND org_id = :org AND fence = :fence AND state = 'running'";
 // A run that was to stop while it ran does not wait: it wakes at once, to be ended.
 pub(super) const PARK_INSIDE: &str = "UPDATE runs SET state = 'waiting', active_ms = :active_ms, lease_node = NULL, lease_until = NULL,

@@ -110,6 +110,12 @@ fn page_lines() -> Vec<Line> {
         post("/runs/{run}/cancel", pages::runs::show::cancel),
         post("/runs/{run}/pause", pages::runs::show::pause),
         post("/runs/{run}/resume", pages::runs::show::resume),
+        post("/runs/{run}/retry", pages::dead_letters::retry),
+        post("/runs/{run}/discard", pages::dead_letters::discard),
+        get("/runs/{run}/start-over", pages::dead_letters::ask_start_over),
+        post("/runs/{run}/start-over", pages::dead_letters::start_over),
+        get("/dead-letters", pages::dead_letters::show),
+        post("/dead-letters", pages::dead_letters::act),
     ]
 }
 
@@ -117,6 +123,10 @@ fn api_lines() -> Vec<Line> {
     let mut lines = vec![
         get("/api/v1/runs/{run}", api::runs::show),
         post("/api/v1/runs/{run}/cancel", api::runs::cancel),
+        get("/api/v1/runs/{run}/approvals", api::approvals::of_run),
+        get("/api/v1/runs/{run}/children", api::children::list),
+        get("/api/v1/runs/{run}/messages", api::messages::list),
+        post("/api/v1/runs/{run}/messages", api::messages::post),
         post("/api/v1/runs/{run}/pause", api::holds::pause),
         post("/api/v1/runs/{run}/resume", api::holds::resume),
         post("/api/v1/runs/{run}/retry", api::dead_letters::retry),
@@ -127,6 +137,8 @@ fn api_lines() -> Vec<Line> {
         get("/api/v1/runs/{run}/stream", api::stream::open),
         get("/api/v1/runs/{run}/artifacts", api::artifacts::list),
         get("/api/v1/runs/{run}/artifacts/{name:.+}", api::artifacts::show),
+        get("/api/v1/approvals/{approval}", api::approvals::show),
+        post("/api/v1/approvals/{approval}/decision", api::approvals::decide),
     ];
     // A station with one organization and one workspace need not name them.
     macro_rules! workspace {
@@ -142,6 +154,8 @@ fn api_lines() -> Vec<Line> {
                 get(concat!($base, "/agents/{agent}/versions/{version}/code"), api::versions::code),
                 get(concat!($base, "/runs"), api::runs::list),
                 post(concat!($base, "/runs"), api::runs::start),
+                get(concat!($base, "/approvals"), api::approvals::list),
+                get(concat!($base, "/sessions"), api::messages::sessions),
                 get(concat!($base, "/dead-letters"), api::dead_letters::list),
                 post(concat!($base, "/dead-letters/requeue"), api::dead_letters::requeue),
                 post(concat!($base, "/dead-letters/discard"), api::dead_letters::discard_all),

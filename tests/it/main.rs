@@ -9,6 +9,8 @@
 )]
 
 mod api;
+mod approvals;
+mod asking;
 mod auth;
 mod cli;
 mod crash;
@@ -19,7 +21,9 @@ mod pages;
 mod recovery;
 mod replay;
 mod sandbox;
+mod scripts;
 mod security;
+mod sessions;
 mod support;
 mod tidy;
 mod waiting;

@@ -244,6 +244,7 @@ async fn an_unknown_agent_or_version_is_not_found() {
             version,
             input: "{}".to_owned(),
             trigger: agentstation::domain::run::Trigger::Api,
+            message: None,
             priority: 0,
             retry: agentstation::domain::retry::RetryChange::default(),
         };

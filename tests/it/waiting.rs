@@ -183,10 +183,10 @@ async fn a_session_takes_a_newer_version_of_the_same_state_format_only() {
     let agent = station.publish(version("1.0.0", 1, "first")).await;
     let id = station.begin(&agent, &json!({})).await;
     station.until_state(id, RunState::Waiting).await;
-    station.publish(version("1.1.0", 1, "second")).await;
+    station.publish_version(&agent, version("1.1.0", 1, "second")).await;
     station.say(id, "a").await;
     assert_eq!(station.until_replies(id, 1).await, ["second a"]);
-    station.publish(version("2.0.0", 2, "third")).await;
+    station.publish_version(&agent, version("2.0.0", 2, "third")).await;
     station.say(id, "b").await;
     assert_eq!(station.until_replies(id, 2).await[1], "second b");
 }

@@ -77,7 +77,11 @@ pub(super) async fn http(app: &App, org: OrgId, rights: &Rights, request: &HttpR
 
 /// Whether the other side did not do its part.
 fn is_trouble(failure: &Failure) -> bool {
-    failure.retryable && matches!(failure.code, FailureCode::Unavailable | FailureCode::Timeout | FailureCode::ProviderError)
+    failure.retryable
+        && matches!(
+            failure.code,
+            FailureCode::Unavailable | FailureCode::Timeout | FailureCode::ProviderError
+        )
 }
 
 /// The failure of a call that is not made because so many before it failed.

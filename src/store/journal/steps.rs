@@ -62,7 +62,11 @@ pub fn writes(reader: &Reader<'_>, run: RunId, limit: u32) -> Result<Vec<Write>,
     for (place, phase, kind, meta, seq) in rows {
         let meta: serde_json::Value = serde_json::from_str(&meta).unwrap_or_default();
         let text = |name: &str| meta.get(name).and_then(serde_json::Value::as_str);
-        let what = [text("method"), text("url"), text("key"), text("agent")].into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let what = [text("method"), text("url"), text("key"), text("agent")]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(" ");
         if phase == Phase::Start {
             begun.insert(place, what);
         } else if meta.get("code").is_none() {

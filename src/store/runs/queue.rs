@@ -24,8 +24,7 @@ const WAITING: &str = "WITH RECURSIVE waiting (org) AS (
         SELECT (SELECT min(org_id) FROM runs WHERE state = 'queued' AND holds = 0 AND org_id > waiting.org) FROM waiting WHERE waiting.org IS NOT NULL)
     SELECT o.id, o.served FROM waiting JOIN orgs o ON o.id = waiting.org";
 const RUNNING: &str = "SELECT org_id, count(*) FROM runs WHERE state = 'running' GROUP BY org_id";
-const COUNT: &str =
-    "SELECT count(*) FROM (SELECT 1 FROM runs WHERE state = 'queued' AND holds = 0 AND org_id = :org LIMIT :limit)";
+const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM runs WHERE state = 'queued' AND holds = 0 AND org_id = :org LIMIT :limit)";
 const SERVED: &str = "UPDATE orgs SET served = :served WHERE id = :org";
 const QUEUED: &str =
     "SELECT r.id, r.org_id, r.workspace_id, r.environment, r.agent_id, r.version_id, r.started_by, v.runtime, v.code_digest, r.attempt,
@@ -50,7 +49,12 @@ pub(crate) const SQL: [&str; 11] = [
     RUNNING,
     COUNT,
     SERVED,
-    QUEUED, CLAIM, RENEW, RECOVER_EXPIRED, RECOVER_FOREIGN];
+    QUEUED,
+    CLAIM,
+    RENEW,
+    RECOVER_EXPIRED,
+    RECOVER_FOREIGN,
+];
 
 /// A run that this start holds.
 #[derive(Clone, Debug)]
@@ -146,7 +150,12 @@ fn shares(tx: &Tx<'_>, limit: u32) -> Result<Vec<(OrgId, u32)>, Error> {
     }
     let turn = waiting.iter().map(|(_, waiting)| waiting.served).max().unwrap_or(0) + 1;
     let shares = share(limit, &waiting.iter().map(|(_, waiting)| *waiting).collect::<Vec<_>>());
-    let shares: Vec<(OrgId, u32)> = waiting.iter().map(|(org, _)| *org).zip(shares).filter(|(_, share)| *share > 0).collect();
+    let shares: Vec<(OrgId, u32)> = waiting
+        .iter()
+        .map(|(org, _)| *org)
+        .zip(shares)
+        .filter(|(_, share)| *share > 0)
+        .collect();
     for (org, _) in &shares {
         tx.execute(SERVED, named_params! { ":org": org, ":served": turn as i64 })?;
     }

@@ -37,8 +37,10 @@ const GET: &str = concat!(
 );
 const LIST: &str = list_sql!("r.workspace_id = :workspace AND :state IS NULL AND :agent IS NULL");
 const LIST_STATE: &str = list_sql!("r.workspace_id = :workspace AND r.state = :state AND r.holds = 0 AND :agent IS NULL");
-const LIST_PAUSED: &str = list_sql!("r.workspace_id = :workspace AND r.holds <> 0 AND :state IS NULL AND (:agent IS NULL OR r.agent_id = :agent)");
-const LIST_DEAD: &str = list_sql!("r.workspace_id = :workspace AND r.dead = 1 AND :state IS NULL AND (:agent IS NULL OR r.agent_id = :agent)");
+const LIST_PAUSED: &str =
+    list_sql!("r.workspace_id = :workspace AND r.holds <> 0 AND :state IS NULL AND (:agent IS NULL OR r.agent_id = :agent)");
+const LIST_DEAD: &str =
+    list_sql!("r.workspace_id = :workspace AND r.dead = 1 AND :state IS NULL AND (:agent IS NULL OR r.agent_id = :agent)");
 const LIST_AGENT: &str =
     list_sql!("r.agent_id = :agent AND r.workspace_id = :workspace AND (:state IS NULL OR (r.state = :state AND r.holds = 0))");
 
@@ -52,7 +54,16 @@ const LIST_SESSIONS: &str = concat!(
 const COUNT_OF_AGENT: &str = "SELECT count(*) FROM (SELECT 1 FROM runs WHERE org_id = :org AND agent_id = :agent LIMIT :limit)";
 
 #[cfg(test)]
-pub(crate) const SQL: [&str; 8] = [GET, LIST, LIST_STATE, LIST_PAUSED, LIST_DEAD, LIST_AGENT, LIST_SESSIONS, COUNT_OF_AGENT];
+pub(crate) const SQL: [&str; 8] = [
+    GET,
+    LIST,
+    LIST_STATE,
+    LIST_PAUSED,
+    LIST_DEAD,
+    LIST_AGENT,
+    LIST_SESSIONS,
+    COUNT_OF_AGENT,
+];
 
 /// A run with everything but its payloads.
 #[derive(Clone, Debug)]

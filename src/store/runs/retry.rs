@@ -11,7 +11,8 @@ use crate::domain::time::Timestamp;
 const LATER: &str = "UPDATE runs SET state = 'waiting', wake_on = 'retry', wake_at = CASE cancel_requested WHEN 1 THEN 0 ELSE :wake_at END,
     attempt = attempt + 1, tries = tries + 1, error = :error, fuel = :fuel, active_ms = :active_ms, lease_node = NULL, lease_until = NULL
     WHERE id = :run AND org_id = :org AND fence = :fence AND state = 'running'";
-const REVIVE: &str = "UPDATE runs SET state = 'queued', reason = NULL, error = NULL, dead = 0, tries = 0, attempt = attempt + 1, finished_at = NULL,
+const REVIVE: &str =
+    "UPDATE runs SET state = 'queued', reason = NULL, error = NULL, dead = 0, tries = 0, attempt = attempt + 1, finished_at = NULL,
     cancel_requested = 0, wake_at = NULL, wake_on = NULL WHERE id = :run AND org_id = :org AND state = 'failed'";
 const DISCARD: &str = "UPDATE runs SET dead = 0 WHERE id = :run AND org_id = :org AND dead = 1";
 const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM runs WHERE org_id = :org AND workspace_id = :workspace AND dead = 1 LIMIT :limit)";

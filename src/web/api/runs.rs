@@ -15,6 +15,7 @@ use crate::domain::run::{Shown, Trigger};
 use crate::domain::time::Timestamp;
 use crate::services::agents::AgentRef;
 use crate::services::runs::{self, StartRun, Whole};
+use crate::services::waiting::{self, WaitingFor, What};
 use crate::store::runs::{Filter, Run};
 use crate::web::context::Context;
 use crate::web::extract::body::Json;
@@ -58,11 +59,28 @@ pub struct RunBody {
     #[schema(value_type = Option<Object>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<serde_json::Value>,
-    /// `manual`, `api`, `cli` or `demo`.
+    /// `manual`, `api`, `cli`, `demo`, `parent` or `fork`.
     pub trigger: String,
     pub environment: String,
     /// The principal who started it.
     pub started_by: String,
+    /// Whether people talk with it.
+    pub session: bool,
+    /// The run that started it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// How many runs stand above it.
+    pub depth: u32,
+    /// The run that it was forked from, and the entry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forked_from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forked_seq: Option<u64>,
+    /// Of a fork: whether its writes ask a person first.
+    pub ask_writes: bool,
+    /// Only where one run is asked for that waits: the first of these that happens wakes it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waiting_for: Vec<WaitingBody>,
     pub usage: UsageBody,
     /// From its first start to its end, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,6 +100,38 @@ pub struct RunBody {
     #[schema(value_type = Option<Value>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Raw>,
+}
+
+/// Something that a run waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = Waiting)]
+pub struct WaitingBody {
+    /// `timer`, `approval`, `message`, `child` (its end), `ask` (its answer) or `retry`.
+    pub kind: String,
+    /// When it goes on without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
+    /// The child.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+}
+
+impl From<&WaitingFor> for WaitingBody {
+    fn from(waiting: &WaitingFor) -> Self {
+        let (approval, run) = match &waiting.what {
+            What::Approval(id) => (Some(id.clone()), None),
+            What::Child(run) | What::Ask(run) => (None, Some(run.clone())),
+            What::Timer | What::Message | What::Retry => (None, None),
+        };
+        Self {
+            kind: waiting.what.name().to_owned(),
+            until: waiting.until.map(Timestamp::as_ms),
+            approval,
+            run,
+        }
+    }
 }
 
 /// What a run used.
@@ -107,7 +157,7 @@ impl PartialEq for Raw {
 }
 
 impl Raw {
-    fn of(text: String) -> Option<Self> {
+    pub(super) fn of(text: String) -> Option<Self> {
         RawValue::from_string(text).ok().map(Self)
     }
 }
@@ -132,6 +182,13 @@ impl From<&Run> for RunBody {
             trigger: run.trigger.to_string(),
             environment: run.environment.as_str().to_owned(),
             started_by: run.started_by.to_string(),
+            session: run.session,
+            parent: run.parent.map(|parent| parent.to_string()),
+            depth: run.depth,
+            forked_from: run.forked_from.map(|from| from.to_string()),
+            forked_seq: run.forked_seq,
+            ask_writes: run.ask_writes,
+            waiting_for: Vec::new(),
             usage: UsageBody {
                 input_tokens: run.input_tokens,
                 output_tokens: run.output_tokens,
@@ -167,6 +224,9 @@ pub struct StartBody {
     #[schema(value_type = Option<Value>)]
     #[serde(default)]
     pub input: Option<Box<RawValue>>,
+    /// A first message, for agents that one talks with: it waits for the run as if it had been posted. Needs `runs:message`.
+    #[serde(default)]
+    pub message: Option<String>,
     /// From -10 to 10; the higher goes first in your organization's queue.
     #[serde(default)]
     pub priority: i32,
@@ -241,6 +301,7 @@ impl StartBody {
             version,
             input: self.input.map_or_else(|| "{}".to_owned(), |input| input.get().to_owned()),
             trigger: Trigger::Api,
+            message: self.message,
             priority: self.priority,
             retry: self.retry,
         })
@@ -343,7 +404,11 @@ pub async fn show(
 ) -> Result<HttpResponse, Problem> {
     let whole = runs::whole(&state.app, auth.actor(), segments.run()?).await?;
     let (ended, tag) = (whole.run.state.is_terminal(), format!("{}-{}", whole.run.id, whole.run.last_seq));
-    let body = RunBody::from(whole);
+    let waiting_for = waiting::of_run(&state.app, auth.actor(), &whole.run).await?;
+    let body = RunBody {
+        waiting_for: waiting_for.iter().map(WaitingBody::from).collect(),
+        ..RunBody::from(whole)
+    };
     if ended {
         return Ok(immutable(&request, tag, &body));
     }

@@ -170,6 +170,13 @@ impl TestStation {
         stored.map(|(agent, _)| agent)
     }
 
+    /// Uploads a further version of an agent.
+    pub async fn publish_version(&self, agent: &Agent, upload: Upload) {
+        agents::create(&self.app, &self.actor().await, upload, Target::Version(agent.id), None)
+            .await
+            .unwrap();
+    }
+
     pub async fn begin(&self, agent: &Agent, input: &Value) -> RunId {
         self.try_begin(agent, input).await.unwrap()
     }
@@ -180,6 +187,7 @@ impl TestStation {
             version: None,
             input: input.to_string(),
             trigger: Trigger::Api,
+            message: None,
             priority: 0,
             retry: RetryChange::default(),
         };
@@ -228,6 +236,24 @@ impl TestStation {
     /// One entry with its whole request and response.
     pub async fn entry(&self, id: RunId, seq: u64) -> EntryView {
         runs::event(&self.app, &self.actor().await, id, seq).await.unwrap()
+    }
+
+    /// Waits until a run waits, and returns it as the API shows it.
+    pub async fn until_waiting(&self, run: &str) -> Value {
+        let id: RunId = run.parse().unwrap();
+        let mut subscription = self.app.feed.subscribe(id);
+        let waits = async {
+            loop {
+                let shown = self.owner().get(&format!("/api/v1/runs/{run}")).await.expect(200).json();
+                if shown["state"] == "waiting" {
+                    return shown;
+                }
+                subscription.changed().await;
+            }
+        };
+        tokio::time::timeout(RUN_WITHIN, waits)
+            .await
+            .expect("the run comes to wait in time")
     }
 
     /// Waits until the journal of a run has an entry like this.

@@ -96,6 +96,7 @@ pub async fn submit(
         version: Some(chosen.version.clone()),
         input: if typed.trim().is_empty() { "{}".to_owned() } else { typed.clone() },
         trigger: Trigger::Manual,
+        message: None,
         priority: 0,
         retry: RetryChange::default(),
     };
