@@ -60,7 +60,10 @@ async fn a_run_goes_on_from_the_call_that_failed_when_that_passes() {
     let ended = station.run(&agent, &json!({ "url": site.url("/") })).await;
     let told = markers(&ended);
     assert_eq!(told.len(), 2, "{}", ended.error);
-    assert_eq!((&told[1]["attempt"], &told[1]["of"], &told[1]["reason"]), (&json!(3), &json!(4), &json!("unavailable")));
+    assert_eq!(
+        (&told[1]["attempt"], &told[1]["of"], &told[1]["reason"]),
+        (&json!(3), &json!(4), &json!("unavailable"))
+    );
     assert_eq!((ended.run.attempt, ended.run.tries), (2, 2));
     assert_eq!(ended.succeeded(), json!(200));
     assert_eq!(site.asked().len(), 3);
@@ -102,7 +105,10 @@ async fn a_write_without_a_key_that_may_have_happened_is_not_tried_again_by_itse
     let station = TestStation::builder().outbound(Site::reachable()).start().await;
     let extra = format!("{QUICK}{}", capabilities(&site, "\"POST\"", ", approval = \"never\""));
     let agent = station.publish(script("asker", &extra, ASKER)).await;
-    let ended = station.run(&agent, &json!({ "url": site.url("/"), "method": "POST" })).await.because("agent_error");
+    let ended = station
+        .run(&agent, &json!({ "url": site.url("/"), "method": "POST" }))
+        .await
+        .because("agent_error");
     assert!(ended.message().contains("may have been carried out"), "{}", ended.message());
     assert_eq!(site.asked().len(), 1);
 }
@@ -123,7 +129,11 @@ async fn what_was_written_after_the_failed_call_is_not_written_twice() {
     let (owner, id) = (station.owner(), ended.run.id);
     let refused = owner.post(&format!("/api/v1/runs/{id}/retry"), &json!({})).await.expect(409).json();
     assert!(refused["detail"].as_str().unwrap().contains("memory.put"), "{refused}");
-    let refused = owner.post(&format!("/api/v1/runs/{id}/start-over"), &json!({})).await.expect(409).json();
+    let refused = owner
+        .post(&format!("/api/v1/runs/{id}/start-over"), &json!({}))
+        .await
+        .expect(409)
+        .json();
     assert_eq!(refused["errors"][0]["message"], json!("memory.put noted"));
     let over = owner
         .post(&format!("/api/v1/runs/{id}/start-over"), &json!({ "repeat_writes": true }))
@@ -164,17 +174,30 @@ async fn what_would_only_end_in_the_same_way_is_not_tried_again() {
     for (name, source, why) in sources {
         let agent = station.publish(script(name, "[limits]\nfuel = 50_000_000\n", source)).await;
         let ended = station.run(&agent, &json!({})).await;
-        let refused = owner.post(&format!("/api/v1/runs/{}/retry", ended.run.id), &json!({})).await.expect(409).json();
+        let refused = owner
+            .post(&format!("/api/v1/runs/{}/retry", ended.run.id), &json!({}))
+            .await
+            .expect(409)
+            .json();
         assert!(refused["detail"].as_str().unwrap().contains(why), "{refused}");
         ids.push(ended.run.id.to_string());
     }
     let body = json!({ "runs": [ids[0], "run_00000000000000000000000000"] });
     let bulk = owner.post("/api/v1/dead-letters/discard", &body).await.expect(200).json();
-    assert_eq!((&bulk["items"][0]["state"], &bulk["items"][1]["code"]), (&json!("failed"), &json!("not_found")));
+    assert_eq!(
+        (&bulk["items"][0]["state"], &bulk["items"][1]["code"]),
+        (&json!("failed"), &json!("not_found"))
+    );
     let listed = owner.get("/api/v1/dead-letters").await.expect(200).json();
     assert_eq!(listed["items"].as_array().unwrap().len(), 1);
-    owner.post(&format!("/api/v1/runs/{}/discard", ids[1]), &json!({})).await.expect(202);
-    owner.post(&format!("/api/v1/runs/{}/discard", ids[1]), &json!({})).await.expect(409);
+    owner
+        .post(&format!("/api/v1/runs/{}/discard", ids[1]), &json!({}))
+        .await
+        .expect(202);
+    owner
+        .post(&format!("/api/v1/runs/{}/discard", ids[1]), &json!({}))
+        .await
+        .expect(409);
 }
 
 #[tokio::test]
@@ -218,7 +241,8 @@ async fn a_paused_run_stops_at_its_next_call_and_goes_on_when_resumed() {
 async fn a_paused_run_can_be_cancelled() {
     let site = Site::start(|_| Reply::Text("no".to_owned())).await;
     let station = TestStation::builder().outbound(Site::reachable()).start().await;
-    let source = "export default async function run(input, station) { for (;;) await station.http.send({ method: 'GET', url: input.url }); }";
+    let source =
+        "export default async function run(input, station) { for (;;) await station.http.send({ method: 'GET', url: input.url }); }";
     let agent = station.publish(script("polls", &capabilities(&site, "\"GET\"", ""), source)).await;
     let id = station.begin(&agent, &json!({ "url": site.url("/") })).await;
     site.until_asked(1).await;
@@ -243,6 +267,10 @@ async fn a_priority_or_retry_out_of_range_is_named() {
         let refused = owner.post("/api/v1/runs", &body).await.expect(422).json();
         assert_eq!(refused["errors"][0]["pointer"], json!(pointer), "{refused}");
     }
-    let started = owner.post("/api/v1/runs", &json!({ "agent": "plain", "priority": -3 })).await.expect(202).json();
+    let started = owner
+        .post("/api/v1/runs", &json!({ "agent": "plain", "priority": -3 }))
+        .await
+        .expect(202)
+        .json();
     assert_eq!(started["priority"], json!(-3));
 }

@@ -192,9 +192,16 @@ async fn dead_letters_are_counted_tried_again_and_put_away_without_javascript() 
     let mut browser = station.browser().await;
     let empty = browser.get("/dead-letters").await.expect(200);
     assert!(empty.body.contains("No dead letters"));
-    let (first, second) = (station.run(&agent, &json!({})).await.run.id, station.run(&agent, &json!({})).await.run.id);
+    let (first, second) = (
+        station.run(&agent, &json!({})).await.run.id,
+        station.run(&agent, &json!({})).await.run.id,
+    );
     let listed = browser.get("/dead-letters").await.expect(200);
-    assert!(listed.body.contains("no luck") && listed.body.contains("waiting: </span>2"), "{}", listed.body);
+    assert!(
+        listed.body.contains("no luck") && listed.body.contains("waiting: </span>2"),
+        "{}",
+        listed.body
+    );
     let refused = browser
         .submit("/dead-letters", &[("act", "requeue"), ("run", &first.to_string())])
         .await

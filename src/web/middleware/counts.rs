@@ -40,5 +40,7 @@ pub async fn counts<B: MessageBody + 'static>(request: ServiceRequest, next: Nex
 fn is_page(request: &ServiceRequest) -> bool {
     let path = request.path();
     matches!(*request.method(), Method::GET | Method::POST)
-        && !["/static/", "/api/", "/ws/", "/healthz", "/readyz"].iter().any(|prefix| path.starts_with(prefix))
+        && !["/static/", "/api/", "/ws/", "/healthz", "/readyz"]
+            .iter()
+            .any(|prefix| path.starts_with(prefix))
 }
