@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -13,10 +14,11 @@ use super::dispatcher::{self, Dispatcher};
 use super::feed::Feed;
 use super::supervisor::Supervisor;
 use super::versions::Versions;
+use super::warm::Warm;
 use super::{Error, housekeeping, javascript};
 use crate::config::Config;
 use crate::domain::id::{NodeId, OrgId};
-use crate::domain::time::SharedClock;
+use crate::domain::time::{SharedClock, Timestamp};
 use crate::llm::Models;
 use crate::net;
 use crate::net::breaker::Breakers;
@@ -83,6 +85,8 @@ pub struct Inner {
     pub versions: Versions,
     /// This start of the process, as leases name it.
     pub node: NodeId,
+    /// When this process began.
+    pub started_at: Timestamp,
     pub engine_fingerprint: String,
     pub javascript_digest: ComponentDigest,
     /// Mebibytes that running agents may still take together.
@@ -113,16 +117,21 @@ impl MemoryBudget {
         }
     }
 
-    /// Waits until `bytes` are free. An agent that wants more than there is runs alone.
+    /// Waits until `bytes` are free, for which instances that only wait are thrown away. An agent that wants more than there is runs alone.
     ///
     /// # Errors
     /// Never: the budget is not closed.
-    pub async fn admit(&self, bytes: u64) -> Result<SemaphorePermit<'_>, Error> {
+    pub async fn admit(&self, bytes: u64, warm: &Warm) -> Result<SemaphorePermit<'_>, Error> {
         let mib = u32::try_from(bytes.div_ceil(1 << 20)).unwrap_or(u32::MAX).min(self.all_mib);
-        self.free_mib
-            .acquire_many(mib)
-            .await
-            .map_err(|error| Error::Internal(error.to_string()))
+        let mut wanted = std::pin::pin!(self.free_mib.acquire_many(mib));
+        // What only waits makes room first.
+        loop {
+            match futures_util::poll!(&mut wanted) {
+                Poll::Ready(permit) => return permit.map_err(|error| Error::Internal(error.to_string())),
+                Poll::Pending if warm.drop_oldest() => tokio::task::yield_now().await,
+                Poll::Pending => return wanted.await.map_err(|error| Error::Internal(error.to_string())),
+            }
+        }
     }
 }
 
@@ -162,6 +171,7 @@ impl App {
         let memory_mib = MemoryBudget::new(config.runtime.memory_bytes);
         let auth = Auth::new(store.clone(), clock.clone()).await?;
         let breakers = Breakers::new(clock.clone());
+        let started_at = clock.now();
         let node = NodeId::new(clock.now());
         Ok(Self(Arc::new(Inner {
             config,
@@ -177,6 +187,7 @@ impl App {
             components,
             versions: Versions::default(),
             node,
+            started_at,
             engine_fingerprint,
             javascript_digest,
             memory_mib,

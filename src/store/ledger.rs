@@ -105,7 +105,9 @@ pub fn settle_lost_tries(tx: &Tx<'_>, org: OrgId, call: &Reservation) -> Result<
 
 /// Settles what a crash left reserved for a run that will not make those calls again, as [`settle_lost_tries`] does.
 pub fn settle_left(tx: &Tx<'_>, org: OrgId, run: RunId, now: Timestamp) -> Result<(), Error> {
-    let lost: Vec<i64> = tx.list(SETTLE_LEFT, named_params! { ":org": org, ":run": run, ":now": now }, |row| row.get(0))?;
+    let lost: Vec<i64> = tx.list(SETTLE_LEFT, named_params! { ":org": org, ":run": run, ":now": now }, |row| {
+        row.get(0)
+    })?;
     add_lost(tx, org, run, &lost)
 }
 

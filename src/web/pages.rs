@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod agents;
+pub mod dead_letters;
 pub mod errors;
 mod filters;
 pub mod overview;
@@ -18,6 +19,7 @@ use askama::Template;
 
 use self::view::{Notice, Shell};
 use super::cookies;
+use super::middleware::counts::Counts;
 use super::middleware::identity::Known;
 use super::middleware::shell::Shaped;
 use super::problem::Problem;
@@ -32,6 +34,7 @@ fn shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<S
         person: known.actor.name.clone(),
         form_token: state.app.auth.form_token(&cookie),
         nav,
+        counts: Counts::of(request),
         notice: notice(request),
     }
 }
@@ -43,6 +46,9 @@ fn notice(request: &HttpRequest) -> Option<Notice> {
         "stored" => "Stored. Give it input and watch what it does.",
         "key-revoked" => "The key is revoked. Programs that use it are refused from now on.",
         "password-changed" => "The password is changed. Your other sessions are signed out.",
+        "retried" => "It is tried again from the call that failed.",
+        "discarded" => "Put away. It is no dead letter any more.",
+        "none-selected" => "Nothing was selected, so nothing was done.",
         "paused" => "Paused. It goes on where it stood when someone resumes it.",
         "resumed" => "It goes on.",
         "cancelled" => "Asked it to stop.",

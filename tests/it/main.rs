@@ -14,6 +14,8 @@ mod asking;
 mod auth;
 mod cli;
 mod crash;
+mod examples;
+mod failing;
 mod guests;
 mod openapi;
 mod pages;

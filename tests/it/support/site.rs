@@ -33,6 +33,8 @@ pub enum Reply {
     Late(std::time::Duration, String),
     /// The connection stays open and nothing comes.
     Silence,
+    /// The connection is closed without an answer.
+    HangUp,
 }
 
 pub struct Site {
@@ -106,6 +108,7 @@ async fn serve(mut stream: TcpStream, answer: impl Fn(&Asked) -> Reply) {
             tokio::time::sleep(after).await;
             say(&mut stream, &text).await;
         }
+        Reply::HangUp => {}
         Reply::Silence => {
             let mut rest = [0; 64];
             while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {}
