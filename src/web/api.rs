@@ -3,6 +3,7 @@
 pub mod agents;
 pub mod artifacts;
 pub mod events;
+pub mod fork;
 pub mod idempotency;
 pub mod runs;
 pub mod stream;

@@ -28,6 +28,7 @@ use super::extract::Public;
         api::runs::show,
         api::runs::cancel,
         api::verify::verify,
+        api::fork::fork,
         api::events::list,
         api::events::show,
         api::stream::open,

@@ -109,6 +109,8 @@ fn page_lines() -> Vec<Line> {
         get("/runs/{run}", pages::runs::show::show),
         post("/runs/{run}/cancel", pages::runs::show::cancel),
         post("/runs/{run}/verify", pages::runs::verify::submit),
+        get("/runs/{run}/fork", pages::runs::fork::show),
+        post("/runs/{run}/fork", pages::runs::fork::submit),
     ]
 }
 
@@ -117,6 +119,7 @@ fn api_lines() -> Vec<Line> {
         get("/api/v1/runs/{run}", api::runs::show),
         post("/api/v1/runs/{run}/cancel", api::runs::cancel),
         post("/api/v1/runs/{run}/verify", api::verify::verify),
+        post("/api/v1/runs/{run}/fork", api::fork::fork),
         get("/api/v1/runs/{run}/events", api::events::list),
         get("/api/v1/runs/{run}/events/{seq}", api::events::show),
         get("/api/v1/runs/{run}/stream", api::stream::open),

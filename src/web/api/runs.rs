@@ -56,6 +56,15 @@ pub struct RunBody {
     pub duration_ms: Option<u64>,
     /// Entries of its journal so far.
     pub entries: u64,
+    /// Of a fork: the run it comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forked_from: Option<String>,
+    /// Of a fork: the last entry of that run that holds in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forked_seq: Option<u64>,
+    /// Of a fork and the runs it starts: whether a person is asked before each write to the outside.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub asks_before_writes: bool,
     pub created_at: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<i64>,
@@ -125,6 +134,9 @@ impl From<&Run> for RunBody {
                 .zip(run.finished_at)
                 .and_then(|(from, to)| u64::try_from(to.since(from).as_millis()).ok()),
             entries: run.last_seq,
+            forked_from: run.forked_seq.and(run.forked_from).map(|from| from.to_string()),
+            forked_seq: run.forked_seq,
+            asks_before_writes: run.ask_writes,
             created_at: run.created_at.as_ms(),
             started_at: ms(run.started_at),
             finished_at: ms(run.finished_at),
