@@ -15,6 +15,7 @@ pub mod audit;
 pub mod blobs;
 mod checkpoint;
 mod connection;
+pub mod conversation;
 mod error;
 pub mod forks;
 mod hash;

@@ -40,6 +40,50 @@ impl RunState {
 }
 
 codes! {
+    /// A run's state as people and programs are shown it: a run that is held is paused, wherever in its life it is.
+    Shown {
+        Queued = "queued",
+        Running = "running",
+        Waiting = "waiting",
+        Paused = "paused",
+        Succeeded = "succeeded",
+        Failed = "failed",
+        Cancelled = "cancelled",
+    }
+}
+
+impl Shown {
+    pub const fn of(state: RunState, holds: Holds) -> Self {
+        match state {
+            RunState::Succeeded => Self::Succeeded,
+            RunState::Failed => Self::Failed,
+            RunState::Cancelled => Self::Cancelled,
+            _ if !holds.is_empty() => Self::Paused,
+            RunState::Queued => Self::Queued,
+            RunState::Running => Self::Running,
+            RunState::Waiting => Self::Waiting,
+        }
+    }
+
+    /// The stored state behind it; `None` for a run that is held, which may be in any that goes on.
+    pub const fn state(self) -> Option<RunState> {
+        match self {
+            Self::Queued => Some(RunState::Queued),
+            Self::Running => Some(RunState::Running),
+            Self::Waiting => Some(RunState::Waiting),
+            Self::Paused => None,
+            Self::Succeeded => Some(RunState::Succeeded),
+            Self::Failed => Some(RunState::Failed),
+            Self::Cancelled => Some(RunState::Cancelled),
+        }
+    }
+}
+
+/// Which run of an organization's queue goes first: the higher, then the older.
+pub const PRIORITY_MIN: i32 = -10;
+pub const PRIORITY_MAX: i32 = 10;
+
+codes! {
     /// What a run that is between two executions goes on with.
     WakeOn {
         /// The next segment begins at its time.
@@ -187,6 +231,17 @@ mod tests {
         let (one, two) = (whole.fork(run), whole.fork(run).fork(run));
         assert_eq!(whole.layers().collect::<Vec<_>>(), [whole.clone()]);
         assert_eq!(two.layers().collect::<Vec<_>>(), [two.clone(), one, whole]);
+    }
+
+    #[test]
+    fn a_held_run_is_shown_as_paused_until_it_has_ended() {
+        let held = Holds::default().with(Hold::Pause);
+        for &state in RunState::ALL {
+            assert_eq!(Shown::of(state, Holds::default()).state(), Some(state));
+            let shown = Shown::of(state, held);
+            assert_eq!(shown == Shown::Paused, !state.is_terminal(), "{state}");
+        }
+        assert!(held.without(Hold::Pause).is_empty());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 
 use crate::domain::call::{CallResult, EffectClass};
 use crate::domain::hex;
-use crate::domain::journal::Phase;
+use crate::domain::journal::{Phase, kind};
 use crate::domain::time::Timestamp;
 
 use super::ports::{RecordedEntry, Resumed};
@@ -20,12 +20,15 @@ pub(crate) struct Recorded {
     pub class: Option<EffectClass>,
     /// The result and when it was written; `None` while only the intent is there.
     pub end: Option<(Timestamp, Option<String>)>,
+    /// A retry has taken back what was recorded of it; it is compared with what the guest does, and made anew.
+    pub superseded: bool,
 }
 
 impl Recorded {
     /// What an unfinished call means to whoever makes it again.
     pub(crate) fn resumed(&self) -> Resumed {
         match self.class {
+            _ if self.superseded => Resumed::No,
             Some(EffectClass::Local) => Resumed::Waiting,
             _ => Resumed::OpenIntent,
         }
@@ -92,6 +95,8 @@ impl std::fmt::Display for Difference {
 pub(crate) struct Replay {
     /// By call, then by sub-call; a plain call has one. Those that were begun together stand in the journal in any order.
     calls: Vec<BTreeMap<u32, Recorded>>,
+    /// The calls from which the segment was tried again.
+    retries: Vec<u32>,
     compare_fuel: bool,
     difference: Option<Difference>,
 }
@@ -100,8 +105,14 @@ impl Replay {
     /// Orders entries by call. A call recorded twice (its intent was repeated after a crash) counts once.
     pub(crate) fn new(entries: Vec<RecordedEntry>, compare_fuel: bool) -> Self {
         let mut calls: Vec<BTreeMap<u32, Recorded>> = Vec::new();
+        let mut retries = Vec::new();
         for entry in entries {
             let index = entry.call as usize;
+            if entry.kind == kind::RUN_RETRIED {
+                supersede(&mut calls, index);
+                retries.push(entry.call);
+                continue;
+            }
             if calls.len() <= index {
                 calls.resize_with(index + 1, BTreeMap::new);
             }
@@ -116,18 +127,30 @@ impl Replay {
                 fuel: entry.fuel,
                 class: entry.class,
                 end,
+                superseded: false,
             };
             match subs.entry(entry.sub.unwrap_or(0)) {
                 Entry::Occupied(mut known) if recorded.end.is_some() => known.get_mut().end = recorded.end,
-                Entry::Occupied(mut known) => known.get_mut().class = recorded.class,
+                Entry::Occupied(mut known) => {
+                    let known = known.get_mut();
+                    known.class = recorded.class;
+                    known.superseded = false;
+                }
                 Entry::Vacant(place) => _ = place.insert(recorded),
             }
         }
         Self {
             calls,
+            retries,
             compare_fuel,
             difference: None,
         }
+    }
+
+    /// How many times the call with this number was given up by a retry from a call before it: another action may have had the number, so
+    /// that it is not known under the same key. The failed call itself keeps its key: it is the same action, and may have happened.
+    pub(crate) fn generation(&self, ordinal: u32) -> u32 {
+        u32::try_from(self.retries.iter().filter(|&&call| call < ordinal).count()).unwrap_or(u32::MAX)
     }
 
     /// Calls recorded.
@@ -210,4 +233,102 @@ fn compare(call: u32, recorded: &[Recorded], made: &[Made<'_>], compare_fuel: bo
         }
     }
     None
+}
+
+/// Takes back the calls after `call`, and of the call itself what failed or has no result.
+fn supersede(calls: &mut Vec<BTreeMap<u32, Recorded>>, call: usize) {
+    calls.truncate(call.saturating_add(1));
+    for recorded in calls.get_mut(call).into_iter().flat_map(BTreeMap::values_mut) {
+        if !matches!(recorded.result(), Some(Ok(CallResult::Ok(_)))) {
+            recorded.end = None;
+            recorded.superseded = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::call::Reply;
+    use crate::domain::failure::{Failure, FailureCode};
+
+    fn entry(call: u32, sub: Option<u32>, phase: Phase, result: Option<CallResult>) -> RecordedEntry {
+        RecordedEntry {
+            at: Timestamp::from_ms(1),
+            call,
+            sub,
+            phase,
+            kind: "http.send".to_owned(),
+            fingerprint: [u8::try_from(sub.unwrap_or(0)).unwrap(); 16],
+            fuel: 5,
+            class: None,
+            response: result.map(|result| result.to_json()),
+        }
+    }
+
+    fn marker(call: u32) -> RecordedEntry {
+        RecordedEntry {
+            kind: kind::RUN_RETRIED.to_owned(),
+            ..entry(call, None, Phase::Point, None)
+        }
+    }
+
+    fn ok() -> Option<CallResult> {
+        Some(CallResult::Ok(Reply::MemoryVersion(1)))
+    }
+
+    fn failed() -> Option<CallResult> {
+        Some(CallResult::Failed(Failure::retryable(FailureCode::Unavailable, "x")))
+    }
+
+    fn made(sub: u8) -> Made<'static> {
+        Made {
+            kind: "http.send",
+            arguments: "{}",
+            fingerprint: [sub; 16],
+            fuel: 5,
+        }
+    }
+
+    #[test]
+    fn a_retry_keeps_what_came_before_and_what_succeeded_beside_the_failure() {
+        let mut replay = Replay::new(
+            vec![
+                entry(0, None, Phase::Point, ok()),
+                entry(1, Some(0), Phase::Start, None),
+                entry(1, Some(1), Phase::Start, None),
+                entry(1, Some(0), Phase::End, ok()),
+                entry(1, Some(1), Phase::End, failed()),
+                entry(2, None, Phase::Point, ok()),
+                marker(1),
+            ],
+            true,
+        );
+        assert!(replay.take(0, &[made(0)]).unwrap().unwrap()[0].end.is_some());
+        let both = replay.take(1, &[made(0), made(1)]).unwrap().unwrap();
+        assert!(both[0].end.is_some() && !both[0].superseded);
+        assert!(both[1].end.is_none() && both[1].superseded);
+        assert!(replay.take(2, &[made(0)]).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_retried_call_that_the_station_lost_is_an_open_intent() {
+        let mut replay = Replay::new(
+            vec![
+                entry(0, None, Phase::Start, None),
+                entry(0, None, Phase::End, failed()),
+                marker(0),
+                entry(0, None, Phase::Start, None),
+            ],
+            true,
+        );
+        let recorded = replay.take(0, &[made(0)]).unwrap().unwrap();
+        assert!(recorded[0].end.is_none() && !recorded[0].superseded);
+    }
+
+    #[test]
+    fn the_failed_call_keeps_its_key_and_those_after_it_get_new_ones() {
+        let replay = Replay::new(vec![entry(0, None, Phase::Point, ok()), marker(1), marker(1), marker(2)], true);
+        assert_eq!([0, 1, 2, 3].map(|call| replay.generation(call)), [0, 0, 2, 3]);
+    }
 }

@@ -122,7 +122,8 @@ pub enum End {
 /// Why a segment did not end.
 #[derive(Clone, Debug)]
 pub enum Left {
-    Shutdown,
+    /// The station stops, or the run is held.
+    Requeue,
     /// The quota of the question it answers is used up; it is not gone on with.
     Abandon(String),
     Port(PortError),
@@ -381,7 +382,7 @@ fn end_of_failure(failure: wit::Failure, place: RunError) -> End {
 fn end_of_interruption(interruption: &Interruption) -> End {
     match end_of(interruption) {
         Ok((reason, message)) => failed(reason, message),
-        Err(Stopped::Shutdown) => End::Left(Left::Shutdown),
+        Err(Stopped::Requeue) => End::Left(Left::Requeue),
         Err(Stopped::Abandon(text)) => End::Left(Left::Abandon(text)),
         Err(Stopped::Port(error)) => End::Left(Left::Port(error)),
     }

@@ -12,7 +12,7 @@ use crate::domain::limits::{ARGUMENTS_BYTES_MAX, PAGE_MAX, REASON_BYTES_MAX};
 use crate::domain::permission::{Actor, Permission};
 use crate::domain::wait::{ApprovalKind, ApprovalState, Decision, Verb};
 use crate::store::approvals::{self, Approval, Said};
-use crate::store::runs::Touched;
+use crate::store::runs::{self, Touched};
 use crate::store::waits::Kind;
 use crate::store::{self, Scope, audit, journal, waits as rows};
 
@@ -41,6 +41,16 @@ pub async fn list(app: &App, actor: &Actor, state: ApprovalState, before: Option
         .await?)
 }
 
+/// Approvals that are waited for, from the oldest on, after `after`.
+///
+/// # Errors
+/// The actor may not read approvals.
+pub async fn queue(app: &App, actor: &Actor, after: Option<ApprovalId>, limit: u32) -> Result<Vec<Approval>, Error> {
+    require(actor, Permission::ApprovalsRead, actor.org, WHAT)?;
+    let (scope, limit) = (scope(actor), limit.clamp(1, PAGE_MAX));
+    Ok(app.store.read(move |reader| approvals::queue(reader, scope, after, limit)).await?)
+}
+
 /// How many approvals are pending, counted no further than [`COUNT_MAX`].
 ///
 /// # Errors
@@ -62,11 +72,15 @@ pub async fn get(app: &App, actor: &Actor, id: ApprovalId) -> Result<Approval, E
 /// What a run asked for, in order.
 ///
 /// # Errors
-/// The actor may not read approvals.
+/// `NotFound`.
 pub async fn of_run(app: &App, actor: &Actor, run: RunId) -> Result<Vec<Approval>, Error> {
     require(actor, Permission::ApprovalsRead, actor.org, WHAT)?;
     let org = actor.org;
-    Ok(app.store.read(move |reader| approvals::of_run(reader, org, run, PAGE_MAX)).await?)
+    let read = app.store.read(move |reader| {
+        runs::state(reader, org, run)?;
+        approvals::of_run(reader, org, run, PAGE_MAX)
+    });
+    Ok(read.await?)
 }
 
 /// What a person decides.

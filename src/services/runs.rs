@@ -6,14 +6,16 @@ use super::access::require;
 use super::agents::{self, AgentRef};
 use super::dispatcher;
 use super::feed::Subscription;
+use super::sessions::{self, Sender};
 use super::{App, Error, FieldError, waits};
 use crate::domain::call::ArtifactInfo;
 use crate::domain::hex;
-use crate::domain::id::{AgentId, RunId, VersionId};
+use crate::domain::id::{AgentId, OrgId, RunId, VersionId};
 use crate::domain::journal::EntryView;
 use crate::domain::limits::{INPUT_BYTES_MAX, PAGE_MAX, QUEUED_RUNS_MAX};
 use crate::domain::permission::{Actor, Permission};
-use crate::domain::run::{Environment, RunState, Trigger};
+use crate::domain::retry::RetryChange;
+use crate::domain::run::{Environment, PRIORITY_MAX, PRIORITY_MIN, RunState, Trigger};
 use crate::store::runs::{Filter, NewRun, Run};
 use crate::store::{Scope, artifacts, audit, journal, payloads, runs};
 
@@ -26,6 +28,12 @@ pub struct StartRun {
     /// JSON.
     pub input: String,
     pub trigger: Trigger,
+    /// The first message to it, for a run that one talks with.
+    pub message: Option<String>,
+    /// From [`PRIORITY_MIN`] to [`PRIORITY_MAX`]; of an organization's queue the higher goes first.
+    pub priority: i32,
+    /// What is to hold for its retries in place of what the agent and the station say.
+    pub retry: RetryChange,
 }
 
 const WHAT: &str = "the run";
@@ -76,11 +84,27 @@ pub async fn start_and_wait(app: &App, actor: &Actor, start: StartRun, within: D
 
 async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId) -> Result<(), Error> {
     require(actor, Permission::RunsStart, actor.org, "the agent")?;
+    if let Some(text) = &start.message {
+        require(actor, Permission::RunsMessage, actor.org, "the agent")?;
+        sessions::check("/message", text)?;
+    }
     if start.input.len() > INPUT_BYTES_MAX {
         return Err(Error::TooLarge(format!(
             "the input is {} bytes, the limit is {INPUT_BYTES_MAX}",
             start.input.len()
         )));
+    }
+    if !(PRIORITY_MIN..=PRIORITY_MAX).contains(&start.priority) {
+        return Err(Error::field(
+            "/priority",
+            format!(
+                "the priority must be between {PRIORITY_MIN} and {PRIORITY_MAX}, not {}",
+                start.priority
+            ),
+        ));
+    }
+    if let Some((key, message)) = start.retry.problem() {
+        return Err(Error::field(&format!("/retry/{}", key.replace('-', "_")), message));
     }
     let input: serde_json::Value = serde_json::from_str(&start.input).map_err(|error| {
         Error::Invalid(vec![FieldError {
@@ -102,13 +126,19 @@ async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId) -> Result
         trigger: start.trigger,
         started_by: actor.principal,
         started_by_name: actor.name.clone(),
+        priority: start.priority,
         input: start.input,
-        priority: 0,
-        retry: "{}".to_owned(),
+        retry: serde_json::to_string(&start.retry).unwrap_or_else(|_| "{}".to_owned()),
         pinned: start.version.is_some(),
-        session: false,
+        session: start.message.is_some(),
         parent: None,
     };
+    let sender = Sender {
+        org: actor.org,
+        principal: actor.principal,
+        name: actor.name.clone(),
+    };
+    let message = start.message;
     let scope = scope(actor);
     // A task of its own: what was claimed is started even where the caller has gone away meanwhile.
     let app = app.clone();
@@ -122,6 +152,9 @@ async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId) -> Result
                     return Err(crate::store::Error::Busy);
                 }
                 runs::insert(tx, scope, &new, now)?;
+                if let Some(text) = &message {
+                    sessions::keep(tx, &sender, id, 0, text, now)?;
+                }
                 let claimed = slot.as_ref().map(|slot| slot.claim(tx)).transpose()?;
                 Ok((slot, claimed.unwrap_or_default()))
             })
@@ -166,7 +199,11 @@ pub async fn wait(app: &App, actor: &Actor, id: RunId, within: Duration) -> Resu
 /// `NotFound`.
 pub async fn get(app: &App, actor: &Actor, id: RunId) -> Result<Run, Error> {
     require(actor, Permission::RunsRead, actor.org, WHAT)?;
-    let org = actor.org;
+    read(app, actor.org, id).await
+}
+
+/// The run as it is, for those who may change it: they are shown what they changed.
+pub(super) async fn read(app: &App, org: OrgId, id: RunId) -> Result<Run, Error> {
     Ok(app.store.read(move |reader| runs::get(reader, org, id)).await?)
 }
 

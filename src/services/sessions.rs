@@ -5,15 +5,16 @@ use serde_json::json;
 use super::access::require;
 use super::{App, Error, waits};
 use crate::domain::call::{CallResult, Reply};
-use crate::domain::id::{MessageId, RunId};
+use crate::domain::id::{MessageId, OrgId, PrincipalId, RunId};
 use crate::domain::journal::{NewEntry, Payload, kind};
 use crate::domain::limits::{MESSAGE_BYTES_MAX, MESSAGES_WAITING_MAX, PAGE_MAX};
 use crate::domain::permission::{Actor, Permission};
-use crate::domain::run::RunState;
+use crate::domain::run::{RunState, WakeOn};
+use crate::domain::time::Timestamp;
 use crate::domain::wait::Message;
 use crate::store::messages::{self, NewMessage};
 use crate::store::runs::{self, Run, Touched};
-use crate::store::{self, Scope, journal, waits as rows};
+use crate::store::{self, Scope, Tx, journal, waits as rows};
 
 const WHAT: &str = "the session";
 
@@ -25,21 +26,70 @@ pub struct Posted {
     pub seq: u64,
 }
 
+/// Who posts.
+#[derive(Clone, Debug)]
+pub(super) struct Sender {
+    pub org: OrgId,
+    pub principal: PrincipalId,
+    pub name: String,
+}
+
+/// A message in line.
+pub(super) struct Kept {
+    pub id: MessageId,
+    pub number: u64,
+    pub seq: u64,
+}
+
+/// Whether a text may be posted; `pointer` is where the caller has it.
+///
+/// # Errors
+/// `Invalid` for one that is empty or too long.
+pub(super) fn check(pointer: &str, text: &str) -> Result<(), Error> {
+    if text.trim().is_empty() {
+        return Err(Error::field(pointer, "the message is empty"));
+    }
+    if text.len() > MESSAGE_BYTES_MAX {
+        let wrong = format!("the message has {} bytes, the limit is {MESSAGE_BYTES_MAX}", text.len());
+        return Err(Error::field(pointer, wrong));
+    }
+    Ok(())
+}
+
+/// Puts a message in line, and on the timeline.
+pub(super) fn keep(tx: &Tx<'_>, sender: &Sender, run: RunId, segment: u32, text: &str, now: Timestamp) -> Result<Kept, store::Error> {
+    let id = MessageId::new(now);
+    let new = NewMessage {
+        id,
+        sender: Some(sender.principal),
+        sender_name: sender.name.clone(),
+        text: text.to_owned(),
+        ask: None,
+    };
+    let number = messages::insert(tx, sender.org, run, &new, now)?;
+    let entry = NewEntry {
+        actor: Some(sender.principal),
+        segment,
+        request: Some(Payload::Json(json!({ "text": text }).to_string())),
+        ..NewEntry::station(now, kind::MESSAGE_RECEIVED, json!({ "id": id, "sender": sender.name }))
+    };
+    let seq = journal::append(tx, sender.org, run, None, &[entry])?.last_seq;
+    Ok(Kept { id, number, seq })
+}
+
 /// Posts a message to a run: it wakes a session between two messages, answers a call that waits for one, or waits in line.
 ///
 /// # Errors
 /// `NotFound`; `Invalid` for an empty or too long text; `Conflict` where the run has ended; `Busy` where too many wait.
 pub async fn post(app: &App, actor: &Actor, run: RunId, text: String) -> Result<Posted, Error> {
     require(actor, Permission::RunsMessage, actor.org, WHAT)?;
-    let wrong = |message: String| Err(Error::field("/text", message));
-    if text.trim().is_empty() {
-        return wrong("the message is empty".to_owned());
-    }
-    if text.len() > MESSAGE_BYTES_MAX {
-        return wrong(format!("the message has {} bytes, the limit is {MESSAGE_BYTES_MAX}", text.len()));
-    }
+    check("/text", &text)?;
     let (org, principal, name, now) = (actor.org, actor.principal, actor.name.clone(), app.clock.now());
-    let id = MessageId::new(now);
+    let sender = Sender {
+        org,
+        principal,
+        name: name.clone(),
+    };
     let (posted, touched) = app
         .store
         .write(move |tx| {
@@ -52,21 +102,7 @@ pub async fn post(app: &App, actor: &Actor, run: RunId, text: String) -> Result<
             if messages::waiting_count(tx, org, run, MESSAGES_WAITING_MAX)? >= MESSAGES_WAITING_MAX {
                 return Err(store::Error::Busy);
             }
-            let new = NewMessage {
-                id,
-                sender: Some(principal),
-                sender_name: name.clone(),
-                text: text.clone(),
-                ask: None,
-            };
-            let number = messages::insert(tx, org, run, &new, now)?;
-            let entry = NewEntry {
-                actor: Some(principal),
-                segment,
-                request: Some(Payload::Json(json!({ "text": text }).to_string())),
-                ..NewEntry::station(now, kind::MESSAGE_RECEIVED, json!({ "id": id, "sender": name }))
-            };
-            let seq = journal::append(tx, org, run, None, &[entry])?.last_seq;
+            let Kept { id, number, seq } = keep(tx, &sender, run, segment, &text, now)?;
             let mut touched = vec![Touched::entry(run, seq)];
             if let Some(key) = rows::for_message(tx, org, run)? {
                 messages::take(tx, org, run, number)?;
@@ -88,6 +124,38 @@ pub async fn post(app: &App, actor: &Actor, run: RunId, text: String) -> Result<
         .await?;
     waits::announce(app, &touched);
     Ok(posted)
+}
+
+/// Whether a message would let a run go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listening {
+    No,
+    /// A message, or something else.
+    Also,
+    /// Nothing but a message.
+    Only,
+}
+
+/// Whether a run that waits does so for a message.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn listening(app: &App, actor: &Actor, run: RunId) -> Result<Listening, Error> {
+    require(actor, Permission::RunsRead, actor.org, WHAT)?;
+    let org = actor.org;
+    let read = app
+        .store
+        .read(move |reader| Ok((runs::get(reader, org, run)?, rows::open_of_run(reader, org, run)?)));
+    let (run, open) = read.await?;
+    let for_message = |wait: &rows::Wait| wait.kind == rows::Kind::Message;
+    Ok(match run.wake_on {
+        _ if run.state != RunState::Waiting => Listening::No,
+        Some(WakeOn::Message) => Listening::Only,
+        Some(_) => Listening::No,
+        None if !open.iter().any(for_message) => Listening::No,
+        None if open.iter().all(|wait| for_message(wait) && wait.due_at.is_none()) => Listening::Only,
+        None => Listening::Also,
+    })
 }
 
 /// Runs that people talk with, from the newest on, before the run `before`.

@@ -31,6 +31,12 @@ pub(super) const LIST: &str = concat!(
     " FROM approvals a LEFT JOIN principals p ON p.id = a.decided_by
     WHERE a.org_id = :org AND a.workspace_id = :workspace AND a.state = :state AND a.id < :before ORDER BY a.id DESC LIMIT :limit"
 );
+pub(super) const QUEUE: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM approvals a LEFT JOIN principals p ON p.id = a.decided_by
+    WHERE a.org_id = :org AND a.workspace_id = :workspace AND a.state = 'pending' AND a.id > :after ORDER BY a.id LIMIT :limit"
+);
 pub(super) const OF_RUN: &str = concat!(
     "SELECT ",
     columns!(),
@@ -180,6 +186,16 @@ pub fn list(
     reader.list(
         LIST,
         named_params! { ":org": scope.org, ":workspace": scope.workspace, ":state": state, ":before": before, ":limit": limit },
+        approval,
+    )
+}
+
+/// Decisions that are waited for, from the oldest on, after `after`.
+pub fn queue(reader: &Reader<'_>, scope: Scope, after: Option<ApprovalId>, limit: u32) -> Result<Vec<Approval>, Error> {
+    let after = after.map_or_else(String::new, |id| id.to_string());
+    reader.list(
+        QUEUE,
+        named_params! { ":org": scope.org, ":workspace": scope.workspace, ":after": after, ":limit": limit },
         approval,
     )
 }

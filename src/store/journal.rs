@@ -1,5 +1,11 @@
 //! The journal: entries are appended under the run's fence and never changed.
 
+mod steps;
+
+#[cfg(test)]
+pub(super) use steps::SQL as STEPS_SQL;
+pub use steps::{Write, steps, writes};
+
 use rusqlite::{Row, named_params};
 
 use super::hash::Hash;
@@ -7,7 +13,7 @@ use super::tx::Cells;
 use super::{Error, Reader, Tx, payloads};
 use crate::domain::call::EffectClass;
 use crate::domain::id::{OrgId, RunId};
-use crate::domain::journal::{Entry, NewEntry, Payload, PayloadRef};
+use crate::domain::journal::{Entry, NewEntry, Payload, PayloadRef, kind};
 use crate::domain::limits::{META_BYTES_MAX, PAYLOAD_INLINE_BYTES_MAX};
 use crate::domain::time::Timestamp;
 
@@ -91,7 +97,8 @@ pub fn append(tx: &Tx<'_>, org: OrgId, run: RunId, fence: Option<u64>, entries: 
 }
 
 fn is_result(entry: &NewEntry) -> bool {
-    entry.phase == crate::domain::journal::Phase::End && entry.kind != "step"
+    // A retry's marker is nobody's call.
+    (entry.phase == crate::domain::journal::Phase::End && entry.kind != "step") || entry.kind == kind::RUN_RETRIED
 }
 
 /// In the row where it is small, else beside it.

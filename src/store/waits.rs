@@ -28,6 +28,11 @@ pub(super) const OPEN_OF_RUN: &str = concat!(
     columns!(),
     " FROM waits WHERE run_id = :run AND org_id = :org AND signal IS NULL ORDER BY segment, call, sub"
 );
+pub(super) const AWAITED_OF_RUN: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM waits WHERE run_id = :run AND org_id = :org AND signal IS NULL AND awaited = 1 ORDER BY segment, call, sub"
+);
 pub(super) const CLEAR: &str = "DELETE FROM waits WHERE run_id = :run AND org_id = :org";
 pub(super) const NOT_AWAITED: &str = "UPDATE waits SET awaited = 0 WHERE run_id = :run AND org_id = :org AND awaited = 1";
 pub(super) const AWAITED: &str = concat!("UPDATE waits SET awaited = 1", key!());
@@ -169,6 +174,11 @@ pub fn count(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Resul
 /// What the run still waits for.
 pub fn open_of_run(reader: &Reader<'_>, org: OrgId, run: RunId) -> Result<Vec<Wait>, Error> {
     reader.list(OPEN_OF_RUN, named_params! { ":run": run, ":org": org }, wait)
+}
+
+/// What the run is parked on.
+pub fn awaited_of_run(reader: &Reader<'_>, org: OrgId, run: RunId) -> Result<Vec<Wait>, Error> {
+    reader.list(AWAITED_OF_RUN, named_params! { ":run": run, ":org": org }, wait)
 }
 
 /// No longer waits: it was answered and read, or given up.

@@ -1,10 +1,15 @@
 //! The JSON API, version 1: one file a resource, its bodies beside its handlers.
 
 pub mod agents;
+pub mod approvals;
 pub mod artifacts;
+pub mod children;
+pub mod dead_letters;
 pub mod events;
 pub mod fork;
+pub mod holds;
 pub mod idempotency;
+pub mod messages;
 pub mod runs;
 pub mod stream;
 pub mod verify;
@@ -20,7 +25,7 @@ use serde::Serialize;
 use super::assets::is_known;
 use super::problem::Problem;
 use super::state::State;
-use crate::domain::id::RunId;
+use crate::domain::id::{ApprovalId, RunId};
 use crate::domain::permission::Actor;
 
 /// The names in a route's address.
@@ -47,6 +52,14 @@ impl Segments {
     /// What is no run's id is not found, like one that is not there.
     pub fn run(&self) -> Result<RunId, Problem> {
         self.text("run").parse().map_err(|_| Problem::not_found())
+    }
+
+    /// The approval that the address names.
+    ///
+    /// # Errors
+    /// What is no approval's id is not found, like one that is not there.
+    pub fn approval(&self) -> Result<ApprovalId, Problem> {
+        self.text("approval").parse().map_err(|_| Problem::not_found())
     }
 
     /// Whether the address, where it names an organization and a workspace, names the actor's own.

@@ -50,7 +50,7 @@ pub trait Grants: 'static {
     const PERMISSION: Permission;
 }
 
-permissions! { OverviewRead AgentsRead AgentsWrite RunsRead RunsStart RunsCancel KeysManage }
+permissions! { OverviewRead AgentsRead AgentsWrite RunsRead RunsStart RunsCancel RunsMessage ApprovalsRead ApprovalsDecide KeysManage }
 
 /// The route is for everyone; who is asking is known where they are.
 #[derive(Debug)]

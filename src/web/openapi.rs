@@ -12,7 +12,7 @@ use super::extract::Public;
 #[openapi(
     info(
         title = "AgentStation",
-        description = "Runs sandboxed agents and keeps the journal of everything they do.\n\nEvery address below `/api/v1/agents` and `/api/v1/runs` is also there below `/api/v1/orgs/{org}/workspaces/{workspace}`. Errors are `application/problem+json` with a stable `code`. Times are milliseconds since 1970 UTC."
+        description = "Runs sandboxed agents and keeps the journal of everything they do.\n\nThe lists of agents, runs, approvals and sessions are also there below `/api/v1/orgs/{org}/workspaces/{workspace}`. Errors are `application/problem+json` with a stable `code`. Times are milliseconds since 1970 UTC."
     ),
     paths(
         api::agents::list,
@@ -29,6 +29,22 @@ use super::extract::Public;
         api::runs::cancel,
         api::verify::verify,
         api::fork::fork,
+        api::children::list,
+        api::approvals::list,
+        api::approvals::show,
+        api::approvals::decide,
+        api::approvals::of_run,
+        api::messages::list,
+        api::messages::post,
+        api::messages::sessions,
+        api::holds::pause,
+        api::holds::resume,
+        api::dead_letters::list,
+        api::dead_letters::retry,
+        api::dead_letters::discard,
+        api::dead_letters::start_over,
+        api::dead_letters::requeue,
+        api::dead_letters::discard_all,
         api::events::list,
         api::events::show,
         api::stream::open,
@@ -39,6 +55,9 @@ use super::extract::Public;
     tags(
         (name = "agents", description = "Agents and their versions"),
         (name = "runs", description = "Runs, their journals and artifacts"),
+        (name = "approvals", description = "What waits for a person's decision"),
+        (name = "sessions", description = "Conversations with runs"),
+        (name = "dead letters", description = "Failed runs that nobody has dealt with"),
     ),
     security(("key" = [])),
     modifiers(&ApiKey)

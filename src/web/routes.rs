@@ -111,6 +111,8 @@ fn page_lines() -> Vec<Line> {
         post("/runs/{run}/verify", pages::runs::verify::submit),
         get("/runs/{run}/fork", pages::runs::fork::show),
         post("/runs/{run}/fork", pages::runs::fork::submit),
+        post("/runs/{run}/pause", pages::runs::show::pause),
+        post("/runs/{run}/resume", pages::runs::show::resume),
     ]
 }
 
@@ -120,11 +122,22 @@ fn api_lines() -> Vec<Line> {
         post("/api/v1/runs/{run}/cancel", api::runs::cancel),
         post("/api/v1/runs/{run}/verify", api::verify::verify),
         post("/api/v1/runs/{run}/fork", api::fork::fork),
+        get("/api/v1/runs/{run}/approvals", api::approvals::of_run),
+        get("/api/v1/runs/{run}/children", api::children::list),
+        get("/api/v1/runs/{run}/messages", api::messages::list),
+        post("/api/v1/runs/{run}/messages", api::messages::post),
+        post("/api/v1/runs/{run}/pause", api::holds::pause),
+        post("/api/v1/runs/{run}/resume", api::holds::resume),
+        post("/api/v1/runs/{run}/retry", api::dead_letters::retry),
+        post("/api/v1/runs/{run}/discard", api::dead_letters::discard),
+        post("/api/v1/runs/{run}/start-over", api::dead_letters::start_over),
         get("/api/v1/runs/{run}/events", api::events::list),
         get("/api/v1/runs/{run}/events/{seq}", api::events::show),
         get("/api/v1/runs/{run}/stream", api::stream::open),
         get("/api/v1/runs/{run}/artifacts", api::artifacts::list),
         get("/api/v1/runs/{run}/artifacts/{name:.+}", api::artifacts::show),
+        get("/api/v1/approvals/{approval}", api::approvals::show),
+        post("/api/v1/approvals/{approval}/decision", api::approvals::decide),
     ];
     // A station with one organization and one workspace need not name them.
     macro_rules! workspace {
@@ -140,6 +153,11 @@ fn api_lines() -> Vec<Line> {
                 get(concat!($base, "/agents/{agent}/versions/{version}/code"), api::versions::code),
                 get(concat!($base, "/runs"), api::runs::list),
                 post(concat!($base, "/runs"), api::runs::start),
+                get(concat!($base, "/approvals"), api::approvals::list),
+                get(concat!($base, "/sessions"), api::messages::sessions),
+                get(concat!($base, "/dead-letters"), api::dead_letters::list),
+                post(concat!($base, "/dead-letters/requeue"), api::dead_letters::requeue),
+                post(concat!($base, "/dead-letters/discard"), api::dead_letters::discard_all),
             ]);
         };
     }

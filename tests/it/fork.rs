@@ -9,6 +9,7 @@ use agentstation::services::verify::{self, Outcome};
 use agentstation::services::{Error, runs};
 use serde_json::{Value, json};
 
+use crate::approvals::pending_of;
 use crate::replay::models;
 use crate::support::TestStation;
 use crate::support::agents::{Ended, script};
@@ -134,7 +135,7 @@ async fn an_edited_answer_is_what_the_fork_goes_on_with() {
     let path = format!("/api/v1/runs/{}/fork", whole.run.id);
     let body = json!({ "seq": at, "response": response });
     let answer = station.owner().post(&path, &body).await.expect(202).json();
-    assert_eq!((&answer["forked_seq"], &answer["asks_before_writes"]), (&json!(at), &json!(true)));
+    assert_eq!((&answer["forked_seq"], &answer["ask_writes"]), (&json!(at), &json!(true)));
     let fork = station.end(answer["id"].as_str().unwrap().parse().unwrap()).await;
     assert_eq!(fork.output.as_ref().unwrap()["sum"], 44);
     assert_eq!(fork.output.as_ref().unwrap()["stored"], "44");
@@ -300,17 +301,20 @@ async fn a_fork_asks_before_it_writes_unless_that_is_lifted() {
     let here = answered(&whole.entries, "log", 0);
 
     let asking = try_fork(&station, from(whole.run.id, here)).await.unwrap();
-    station.until_entry(asking, |entry| entry.kind == "approval.requested").await;
-    assert_eq!(site.asked().len(), 1, "nothing is sent before a person agrees");
-    runs::cancel(&station.app, &station.actor().await, asking, None).await.unwrap();
-    station.end(asking).await.because("cancelled");
+    let pending = pending_of(&station.owner(), &asking.to_string()).await;
+    assert_eq!((&pending["action"], site.asked().len()), (&json!("http.send"), 1), "nothing is sent before a person agrees");
+    let path = format!("/api/v1/approvals/{}/decision", pending["id"].as_str().unwrap());
+    station.owner().post(&path, &json!({ "decision": "approve" })).await.expect(200);
+    assert_eq!(station.end(asking).await.output, Some(json!(200)));
+    assert_eq!(site.asked().len(), 2);
+    assert_verified(&station, asking).await;
 
     let lifted = Fork {
         allow_writes: true,
         ..from(whole.run.id, here)
     };
     assert_eq!(forked(&station, lifted).await.output, Some(json!(200)));
-    assert_eq!(site.asked().len(), 2);
+    assert_eq!(site.asked().len(), 3);
 }
 
 #[tokio::test]
@@ -347,9 +351,11 @@ async fn there_is_no_fork_where_a_person_is_yet_to_decide_or_a_child_is_not_read
     let source = "export default async function run(input, station) {
       const child = await station.agents.start('child', {});
       station.timeline.info('started');
-      const read = await child.output();
+      const handle = await station.waits.child(child);
+      station.timeline.info('listening');
+      const read = (await station.waits.any([handle])).value;
       station.timeline.info('read');
-      const asked = await station.approvals.request('Go on', {}, 'for the test');
+      const asked = await station.approvals.request({ action: 'go-on', arguments: {}, reason: 'for the test', verbs: ['approve', 'deny'] });
       return { read, verb: asked.verb };
     }";
     let agent = station
@@ -369,8 +375,9 @@ async fn there_is_no_fork_where_a_person_is_yet_to_decide_or_a_child_is_not_read
         .find(|entry| entry.kind == "approvals.request")
         .map(|entry| entry.seq);
     refused(try_fork(&station, from(id, asks.unwrap())).await, "yet to decide");
-    let fork = try_fork(&station, from(id, answered(&entries, "log", 1))).await.unwrap();
-    station.until_entry(fork, |entry| entry.kind == "approval.requested").await;
+    let fork = try_fork(&station, from(id, answered(&entries, "log", 2))).await.unwrap();
+    let asked = pending_of(&station.owner(), &fork.to_string()).await;
+    assert_eq!(asked["action"], "go-on");
     for id in [id, fork] {
         runs::cancel(&station.app, &station.actor().await, id, None).await.unwrap();
         station.end(id).await.because("cancelled");

@@ -9,6 +9,8 @@
 )]
 
 mod api;
+mod approvals;
+mod asking;
 mod auth;
 mod cli;
 mod crash;
@@ -19,8 +21,11 @@ mod pages;
 mod recovery;
 mod replay;
 mod sandbox;
+mod scripts;
 mod security;
+mod sessions;
 mod support;
 mod tidy;
 mod verify;
+mod waiting;
 mod ws;

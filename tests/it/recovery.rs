@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use agentstation::domain::money::Price;
+use agentstation::domain::wait::{ApprovalKind, Verb};
 use agentstation::llm::{Model, Models, Scripted};
 use serde_json::{Value, json};
 
@@ -34,7 +35,7 @@ async fn interrupted(method: &str, header: &str, together: bool) -> (Ended, Vec<
     })
     .await;
     let station = TestStation::builder().outbound(Site::reachable()).start().await;
-    let grant = site.grant("\"GET\", \"POST\", \"PUT\", \"DELETE\"", header);
+    let grant = site.grant("\"GET\", \"POST\", \"PUT\", \"DELETE\"", &format!("{header}, approval = \"never\""));
     let agent = station
         .publish(script(
             "sender",
@@ -99,15 +100,60 @@ async fn a_put_without_a_key_is_sent_again() {
     assert_eq!(keys, ["", ""]);
 }
 
+/// Stops a station while an unkeyed write is under way, and decides about it after the restart.
+async fn decided(verb: Verb, arguments: Option<Value>) -> (Value, usize) {
+    let silent = Arc::new(AtomicBool::new(true));
+    let is_silent = Arc::clone(&silent);
+    let site = Site::start(move |_| {
+        if is_silent.load(Ordering::SeqCst) {
+            Reply::Silence
+        } else {
+            Reply::Text("done".to_owned())
+        }
+    })
+    .await;
+    let station = TestStation::builder().outbound(Site::reachable()).start().await;
+    let grant = site.grant("\"POST\"", ", approval = \"never\"");
+    let agent = station
+        .publish(script(
+            "sender",
+            &format!("[capabilities]\nmemory = true\nhttp = [{grant}]\n"),
+            SENDER,
+        ))
+        .await;
+    let id = station
+        .begin(&agent, &json!({ "method": "POST", "url": site.url("/"), "together": true }))
+        .await;
+    site.until_asked(1).await;
+    let data = station.stop().await;
+    silent.store(false, Ordering::SeqCst);
+    let station = TestStation::builder().outbound(Site::reachable()).data(data).start().await;
+    let asked = station.until_asked(id).await;
+    assert_eq!(asked.kind, ApprovalKind::UnknownOutcome);
+    assert_eq!(asked.verbs, [Verb::Happened, Verb::SendAgain, Verb::Fail]);
+    assert!(asked.reason.contains("may have arrived"), "{}", asked.reason);
+    assert_eq!(site.asked().len(), 1, "nothing is sent before someone has decided");
+    station.decide(&asked, verb, arguments).await;
+    (station.end(id).await.succeeded(), site.asked().len())
+}
+
 #[tokio::test]
-async fn a_write_without_a_key_is_not_repeated_and_fails_with_the_reason() {
-    for together in [false, true] {
-        let (ended, keys) = interrupted("POST", "", together).await;
-        let output = ended.succeeded();
-        assert_eq!((&output["code"], &output["retryable"]), (&json!("unavailable"), &json!(false)));
-        assert!(output["message"].as_str().unwrap().contains("may or may not"), "{output}");
-        assert_eq!(keys.len(), 1);
-    }
+async fn a_write_without_a_key_is_not_repeated_until_a_person_says_what_happened() {
+    let answer = json!({ "status": 201, "headers": [], "body": { "text": "made" }, "url": "http://example.com/" });
+    assert_eq!(
+        decided(Verb::Happened, Some(answer)).await,
+        (json!({ "status": 201, "version": 1 }), 1)
+    );
+    assert_eq!(decided(Verb::SendAgain, None).await, (json!({ "status": 200, "version": 1 }), 2));
+    let (output, sent) = decided(Verb::Fail, None).await;
+    assert_eq!(
+        (&output["code"], &output["retryable"], sent),
+        (&json!("unavailable"), &json!(false), 1)
+    );
+    assert!(
+        output["message"].as_str().unwrap().contains("not known whether it happened"),
+        "{output}"
+    );
 }
 
 fn models(tokens_per_second: f64) -> Models {

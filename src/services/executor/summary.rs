@@ -17,7 +17,9 @@ fn cut(text: &str, limit: usize) -> &str {
 /// Of an intent.
 pub(super) fn of_intent(call: &Call, rule: Rule) -> Value {
     let mut meta = match call {
-        Call::ModelsChat(request) => json!({ "model": request.model, "messages": request.messages.len(), "tools": request.tools.len() }),
+        Call::ModelsChat(request) => {
+            json!({ "model": request.model, "messages": request.messages.len(), "tools": request.tools.len(), "show": request.show })
+        }
         Call::HttpSend(request) => json!({ "method": request.method, "url": cut(&request.url, URL_BYTES_MAX) }),
         _ => json!({}),
     };

@@ -86,6 +86,11 @@ impl World {
             started_by: self.person,
             started_by_name: "A".to_owned(),
             input: "{}".to_owned(),
+            priority: 0,
+            retry: "{}".to_owned(),
+            pinned: false,
+            session: false,
+            parent: None,
         };
         let scope = self.scope;
         self.store.write(move |tx| insert(tx, scope, &new, at)).await.unwrap();
@@ -139,7 +144,10 @@ async fn what_an_older_start_writes_is_refused_after_a_takeover() {
     let new = world.claim(NodeId::new(NOW), 1, late).await.remove(0);
     assert!(new.fence > old.fence && new.attempt == old.attempt + 1);
     let org = world.scope.org;
-    let stale = world.store.write(move |tx| finish(tx, org, id, old.fence, &done(), late)).await;
+    let stale = world
+        .store
+        .write(move |tx| finish(tx, org, id, old.fence, &done(), late, &mut Vec::new()))
+        .await;
     assert!(matches!(stale, Err(Error::Fenced)));
     let entry = NewEntry::station(late, "log", serde_json::json!({}));
     let stale = world
@@ -149,7 +157,7 @@ async fn what_an_older_start_writes_is_refused_after_a_takeover() {
     assert!(matches!(stale, Err(Error::Fenced)));
     world
         .store
-        .write(move |tx| finish(tx, org, id, new.fence, &done(), late))
+        .write(move |tx| finish(tx, org, id, new.fence, &done(), late, &mut Vec::new()))
         .await
         .unwrap();
     assert_eq!(world.state(id).await, RunState::Succeeded);
@@ -195,7 +203,12 @@ async fn a_parked_run_is_queued_when_its_time_has_come() {
     let id = world.queue(NOW).await;
     let held = world.claim(NodeId::new(NOW), 1, NOW).await.remove(0);
     let (org, due) = (world.scope.org, NOW.plus(Duration::from_secs(5)));
-    world.store.write(move |tx| park(tx, org, id, held.fence, Some(due))).await.unwrap();
+    let parked = Parked {
+        wake_on: WakeOn::Timer,
+        wake_at: Some(due),
+        state_hash: None,
+    };
+    world.store.write(move |tx| park(tx, org, id, held.fence, parked)).await.unwrap();
     assert_eq!(world.store.read(next_wake).await.unwrap(), Some(due));
     assert!(world.claim(NodeId::new(NOW), 1, NOW).await.is_empty());
     assert_eq!(world.claim(NodeId::new(NOW), 1, due).await.len(), 1);
@@ -206,9 +219,16 @@ async fn a_queued_run_is_cancelled_at_once_and_an_ended_one_not_at_all() {
     let world = World::new().await;
     let id = world.queue(NOW).await;
     let (org, person) = (world.scope.org, world.person);
-    let asked = world.store.write(move |tx| request_cancel(tx, org, id, person, NOW)).await.unwrap();
-    assert_eq!(asked.state, RunState::Cancelled);
-    let again = world.store.write(move |tx| request_cancel(tx, org, id, person, NOW)).await;
+    let asked = world
+        .store
+        .write(move |tx| request_cancel(tx, org, id, person, NOW, &mut Vec::new()))
+        .await
+        .unwrap();
+    assert_eq!(asked, RunState::Cancelled);
+    let again = world
+        .store
+        .write(move |tx| request_cancel(tx, org, id, person, NOW, &mut Vec::new()))
+        .await;
     assert!(matches!(again, Err(Error::Conflict(_))));
     assert!(world.claim(NodeId::new(NOW), 5, NOW).await.is_empty());
 }
@@ -224,7 +244,10 @@ async fn another_organization_sees_nothing() {
     ));
     let person = world.person;
     assert!(matches!(
-        world.store.write(move |tx| request_cancel(tx, foreign, id, person, NOW)).await,
+        world
+            .store
+            .write(move |tx| request_cancel(tx, foreign, id, person, NOW, &mut Vec::new()))
+            .await,
         Err(Error::NotFound)
     ));
     assert!(

@@ -10,10 +10,12 @@ use serde_json::value::RawValue;
 use super::idempotency::{self, Answer};
 use super::{Segments, immutable};
 use crate::domain::id::RunId;
-use crate::domain::run::{RunState, Trigger};
+use crate::domain::retry::RetryChange;
+use crate::domain::run::{Shown, Trigger};
 use crate::domain::time::Timestamp;
 use crate::services::agents::AgentRef;
 use crate::services::runs::{self, StartRun, Whole};
+use crate::services::waiting::{self, WaitingFor, What};
 use crate::store::runs::{Filter, Run};
 use crate::web::context::Context;
 use crate::web::extract::body::Json;
@@ -36,8 +38,20 @@ pub struct RunBody {
     pub agent_id: String,
     pub version: String,
     pub version_id: String,
-    /// `queued`, `running`, `waiting`, `succeeded`, `failed` or `cancelled`.
+    /// `queued`, `running`, `waiting`, `paused`, `succeeded`, `failed` or `cancelled`.
     pub state: String,
+    /// Why it is paused: `pause`, `budget`, `principal_removed`, `review`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<String>,
+    /// From -10 to 10; the higher goes first in its organization's queue.
+    pub priority: i32,
+    /// How often its current segment was tried again by itself.
+    pub tries: u32,
+    /// When it goes on by itself: its next segment, or its next try.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wake_at: Option<i64>,
+    /// Failed, and nobody has dealt with it: it is listed under dead letters.
+    pub dead: bool,
     /// Why it failed or was cancelled, one of a closed list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -45,26 +59,34 @@ pub struct RunBody {
     #[schema(value_type = Option<Object>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<serde_json::Value>,
-    /// `manual`, `api`, `cli` or `demo`.
+    /// `manual`, `api`, `cli`, `demo`, `parent` or `fork`.
     pub trigger: String,
     pub environment: String,
     /// The principal who started it.
     pub started_by: String,
+    /// Whether people talk with it.
+    pub session: bool,
+    /// The run that started it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// How many runs stand above it.
+    pub depth: u32,
+    /// The run that it was forked from, and the entry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forked_from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forked_seq: Option<u64>,
+    /// Of a fork: whether its writes ask a person first.
+    pub ask_writes: bool,
+    /// Only where one run is asked for that waits: the first of these that happens wakes it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waiting_for: Vec<WaitingBody>,
     pub usage: UsageBody,
     /// From its first start to its end, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
     /// Entries of its journal so far.
     pub entries: u64,
-    /// Of a fork: the run it comes from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub forked_from: Option<String>,
-    /// Of a fork: the last entry of that run that holds in it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub forked_seq: Option<u64>,
-    /// Of a fork and the runs it starts: whether a person is asked before each write to the outside.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub asks_before_writes: bool,
     pub created_at: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<i64>,
@@ -78,6 +100,38 @@ pub struct RunBody {
     #[schema(value_type = Option<Value>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Raw>,
+}
+
+/// Something that a run waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = Waiting)]
+pub struct WaitingBody {
+    /// `timer`, `approval`, `message`, `child` (its end), `ask` (its answer) or `retry`.
+    pub kind: String,
+    /// When it goes on without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
+    /// The child.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+}
+
+impl From<&WaitingFor> for WaitingBody {
+    fn from(waiting: &WaitingFor) -> Self {
+        let (approval, run) = match &waiting.what {
+            What::Approval(id) => (Some(id.clone()), None),
+            What::Child(run) | What::Ask(run) => (None, Some(run.clone())),
+            What::Timer | What::Message | What::Retry => (None, None),
+        };
+        Self {
+            kind: waiting.what.name().to_owned(),
+            until: waiting.until.map(Timestamp::as_ms),
+            approval,
+            run,
+        }
+    }
 }
 
 /// What a run used.
@@ -103,7 +157,7 @@ impl PartialEq for Raw {
 }
 
 impl Raw {
-    fn of(text: String) -> Option<Self> {
+    pub(super) fn of(text: String) -> Option<Self> {
         RawValue::from_string(text).ok().map(Self)
     }
 }
@@ -117,12 +171,24 @@ impl From<&Run> for RunBody {
             agent_id: run.agent_id.to_string(),
             version: run.agent_version.clone(),
             version_id: run.version_id.to_string(),
-            state: run.state.to_string(),
+            state: run.shown().to_string(),
+            holds: run.holds.iter().map(|hold| hold.to_string()).collect(),
+            priority: run.priority,
+            tries: run.tries,
+            wake_at: ms(run.wake_at).filter(|_| !run.state.is_terminal()),
+            dead: run.dead,
             reason: run.reason.map(|reason| reason.to_string()),
             error: run.error.as_deref().and_then(|error| serde_json::from_str(error).ok()),
             trigger: run.trigger.to_string(),
             environment: run.environment.as_str().to_owned(),
             started_by: run.started_by.to_string(),
+            session: run.session,
+            parent: run.parent.map(|parent| parent.to_string()),
+            depth: run.depth,
+            forked_from: run.forked_from.map(|from| from.to_string()),
+            forked_seq: run.forked_seq,
+            ask_writes: run.ask_writes,
+            waiting_for: Vec::new(),
             usage: UsageBody {
                 input_tokens: run.input_tokens,
                 output_tokens: run.output_tokens,
@@ -134,9 +200,6 @@ impl From<&Run> for RunBody {
                 .zip(run.finished_at)
                 .and_then(|(from, to)| u64::try_from(to.since(from).as_millis()).ok()),
             entries: run.last_seq,
-            forked_from: run.forked_seq.and(run.forked_from).map(|from| from.to_string()),
-            forked_seq: run.forked_seq,
-            asks_before_writes: run.ask_writes,
             created_at: run.created_at.as_ms(),
             started_at: ms(run.started_at),
             finished_at: ms(run.finished_at),
@@ -161,6 +224,17 @@ pub struct StartBody {
     #[schema(value_type = Option<Value>)]
     #[serde(default)]
     pub input: Option<Box<RawValue>>,
+    /// A first message, for agents that one talks with: it waits for the run as if it had been posted. Needs `runs:message`.
+    #[serde(default)]
+    pub message: Option<String>,
+    /// From -10 to 10; the higher goes first in your organization's queue.
+    #[serde(default)]
+    pub priority: i32,
+    /// How it is tried again by itself when something outside fails, in place of what the agent and the station say: `attempts`, `base_ms`,
+    /// `cap_ms`, `on` (of `unavailable`, `rate_limited`, `timeout`, `provider_error`).
+    #[schema(value_type = Option<Object>)]
+    #[serde(default)]
+    pub retry: RetryChange,
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -227,6 +301,9 @@ impl StartBody {
             version,
             input: self.input.map_or_else(|| "{}".to_owned(), |input| input.get().to_owned()),
             trigger: Trigger::Api,
+            message: self.message,
+            priority: self.priority,
+            retry: self.retry,
         })
     }
 }
@@ -281,7 +358,7 @@ pub async fn list(
     segments.own_workspace(&state, actor).await?;
     let query = query.0;
     let run_state = match &query.state {
-        Some(text) => Some(RunState::parse(text).ok_or_else(|| Problem::invalid("/state", "there is no such state"))?),
+        Some(text) => Some(Shown::parse(text).ok_or_else(|| Problem::invalid("/state", "there is no such state"))?),
         None => None,
     };
     let agent = match &query.agent {
@@ -327,7 +404,11 @@ pub async fn show(
 ) -> Result<HttpResponse, Problem> {
     let whole = runs::whole(&state.app, auth.actor(), segments.run()?).await?;
     let (ended, tag) = (whole.run.state.is_terminal(), format!("{}-{}", whole.run.id, whole.run.last_seq));
-    let body = RunBody::from(whole);
+    let waiting_for = waiting::of_run(&state.app, auth.actor(), &whole.run).await?;
+    let body = RunBody {
+        waiting_for: waiting_for.iter().map(WaitingBody::from).collect(),
+        ..RunBody::from(whole)
+    };
     if ended {
         return Ok(immutable(&request, tag, &body));
     }

@@ -32,6 +32,8 @@ const say = {
   'run.created': (m) => ['created', '', [m.by && `by ${m.by}`, m.version && `version ${m.version}`]],
   'run.started': () => ['started', '', []],
   'run.recovered': () => ['went on after an interruption', '', ['replayed from the journal']],
+  'run.paused': (m) => [m.hold === 'pause' ? 'paused' : `held: ${m.hold?.replaceAll('_', ' ')}`, '', []],
+  'run.resumed': () => ['resumed', '', []],
   'run.cancel-requested': () => ['asked to stop', '', []],
   'run.finished': (m) => [m.state ?? 'finished', '', [m.message ?? (m.reason && reasonWords(m.reason)), m.fuel && `${compact(m.fuel)} fuel`]],
   'run.forked': (m) => ['forked', '', [m.by && `by ${m.by}`, `at entry ${count(m.seq)} of ${m.from}`, m.edited && 'one answer edited', m.asks_before_writes && 'asks before it writes']],

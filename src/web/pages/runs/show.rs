@@ -13,7 +13,7 @@ use crate::domain::journal::{Lane, Phase};
 use crate::domain::permission::Permission;
 use crate::domain::run::Trigger;
 use crate::domain::time::Timestamp;
-use crate::services::{fork, runs, users, verify};
+use crate::services::{fork, holds, runs, users, verify};
 use crate::store::runs::Run;
 use crate::web::api::Segments;
 use crate::web::context::Context;
@@ -43,6 +43,7 @@ struct RunPage {
     agent: String,
     version: String,
     state: &'static str,
+    priority: i32,
     started_by: String,
     trigger: &'static str,
     created: When,
@@ -115,7 +116,8 @@ pub async fn show(
             id: run.id.to_string(),
             agent: run.agent_name.clone(),
             version: run.agent_version.clone(),
-            state: run.state.as_str(),
+            state: run.shown().as_str(),
+            priority: run.priority,
             started_by: people.name(run.started_by),
             trigger: trigger_words(run.trigger),
             created: When::new(run.created_at, now),
@@ -150,6 +152,32 @@ pub async fn cancel(
     let run = segments.run()?;
     runs::cancel(&state.app, auth.actor(), run, Context::request_id(&request)).await?;
     Ok(see_other(format!("/runs/{run}?done=cancelled")))
+}
+
+/// `POST /runs/{run}/pause`
+pub async fn pause(
+    auth: Authorized<permission::RunsCancel>,
+    state: web::Data<State>,
+    segments: Segments,
+    _form: Form,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let run = segments.run()?;
+    holds::pause(&state.app, auth.actor(), run, Context::request_id(&request)).await?;
+    Ok(see_other(format!("/runs/{run}?done=paused")))
+}
+
+/// `POST /runs/{run}/resume`
+pub async fn resume(
+    auth: Authorized<permission::RunsCancel>,
+    state: web::Data<State>,
+    segments: Segments,
+    _form: Form,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let run = segments.run()?;
+    holds::resume(&state.app, auth.actor(), run, Context::request_id(&request)).await?;
+    Ok(see_other(format!("/runs/{run}?done=resumed")))
 }
 
 const fn trigger_words(trigger: Trigger) -> &'static str {

@@ -169,7 +169,7 @@ function setState(state) {
   mark.classList.toggle('turns', state === 'running');
   setIcon(mark, { succeeded: 'ok', failed: 'fail', paused: 'pause' }[state] ?? state);
   if (isOver()) {
-    page.querySelector('[data-cancel]')?.remove();
+    for (const act of page.querySelectorAll('[data-cancel], [data-pause], [data-resume]')) act.hidden = true;
     log.following = false;
     loadRun();
     showFailure();
