@@ -229,7 +229,7 @@ mod tests {
         let run = RunId::new(crate::domain::time::Timestamp::from_ms(1));
         let whole = Environment::default();
         let (one, two) = (whole.fork(run), whole.fork(run).fork(run));
-        assert_eq!(whole.layers().collect::<Vec<_>>(), [whole.clone()]);
+        assert_eq!(whole.layers().count(), 1);
         assert_eq!(two.layers().collect::<Vec<_>>(), [two.clone(), one, whole]);
     }
 

@@ -269,13 +269,6 @@ fn statements() -> Vec<&'static str> {
         audit::FROM,
         blobs::FIND,
         blobs::CHUNKS,
-        forks::PREFIX,
-        forks::INSERT,
-        forks::SEGMENT,
-        forks::COPY,
-        forks::COPY_EDITED,
-        forks::COUNTED,
-        forks::PUT,
         approvals::QUEUE,
         conversation::AFTER,
         conversation::BEFORE,
@@ -392,6 +385,7 @@ fn statements() -> Vec<&'static str> {
         runs::MARK_SESSION,
         runs::BACK_TO_MESSAGE,
     ]);
+    all.extend(forks::SQL);
     all.extend(runs::READ_SQL);
     all
 }

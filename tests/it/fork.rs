@@ -302,7 +302,11 @@ async fn a_fork_asks_before_it_writes_unless_that_is_lifted() {
 
     let asking = try_fork(&station, from(whole.run.id, here)).await.unwrap();
     let pending = pending_of(&station.owner(), &asking.to_string()).await;
-    assert_eq!((&pending["action"], site.asked().len()), (&json!("http.send"), 1), "nothing is sent before a person agrees");
+    assert_eq!(
+        (&pending["action"], site.asked().len()),
+        (&json!("http.send"), 1),
+        "nothing is sent before a person agrees"
+    );
     let path = format!("/api/v1/approvals/{}/decision", pending["id"].as_str().unwrap());
     station.owner().post(&path, &json!({ "decision": "approve" })).await.expect(200);
     assert_eq!(station.end(asking).await.output, Some(json!(200)));
