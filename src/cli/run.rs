@@ -145,9 +145,8 @@ async fn execute(
         }
     }
     Ok(match run.state {
-        RunState::Succeeded => Exit::Success,
-        // A session whose messages have ended; it could go on.
-        RunState::Waiting => Exit::Success,
+        // One that waits is a session whose messages have ended; it could go on.
+        RunState::Succeeded | RunState::Waiting => Exit::Success,
         _ => Exit::Failure,
     })
 }

@@ -105,6 +105,8 @@ fn sentence(entry: &EntryView, meta: &Value) -> Option<(&'static str, &'static s
         (kind::RUN_CREATED, _) => ("·", DIM, format!("{} {} queued", text(meta, "agent"), text(meta, "version"))),
         (kind::RUN_STARTED, _) => ("▶", "", "started".to_owned()),
         (kind::RUN_RECOVERED, _) => ("↻", YELLOW, "left behind by a crash; goes on from its journal".to_owned()),
+        (kind::RUN_FORKED, _) => ("⑂", "", format!("forked from {}", text(meta, "from"))),
+        (kind::RUN_VERIFIED, _) => ("=", DIM, format!("verified: {}", text(meta, "result"))),
         (kind::RUN_CANCEL_REQUESTED, _) => ("■", YELLOW, "asked to stop".to_owned()),
         (kind::RUN_FINISHED, _) if text(meta, "state") == "succeeded" => ("✓", GREEN, "succeeded".to_owned()),
         (kind::RUN_FINISHED, _) => (
@@ -184,12 +186,11 @@ fn waiting(kind: &str, phase: Phase, meta: &Value) -> Option<(&'static str, &'st
         ("agents.start", _) => ("●", "", format!("started {} as {}", text(meta, "agent"), text(meta, "run"))),
         ("agents.ask", Phase::Start) => ("◌", DIM, format!("asks {}", text(meta, "run"))),
         ("agents.ask", _) => ("●", "", format!("{} answered", text(meta, "run"))),
-        ("waits.open" | "waits.close", _) => return None,
         ("waits.any", Phase::Start) => ("◌", DIM, "waits for whichever comes first".to_owned()),
         ("waits.any", _) => ("●", "", "one of them came".to_owned()),
         ("clock.sleep", Phase::Start) => ("◌", DIM, "sleeps".to_owned()),
         ("clock.sleep", _) => ("●", "", "woke".to_owned()),
-        (kind::SEGMENT_STARTED | kind::SEGMENT_ENDED | "step", _) => return None,
+        (kind::SEGMENT_STARTED | kind::SEGMENT_ENDED | "step" | "waits.open" | "waits.close", _) => return None,
         (_, Phase::Start) => ("◌", DIM, kind.to_owned()),
         (other, _) => ("●", "", other.to_owned()),
     })

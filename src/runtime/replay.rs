@@ -287,6 +287,7 @@ mod tests {
             arguments: "{}",
             fingerprint: [sub; 16],
             fuel: 5,
+            arguments: "",
         }
     }
 

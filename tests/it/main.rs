@@ -14,6 +14,7 @@ mod asking;
 mod auth;
 mod cli;
 mod crash;
+mod examples;
 mod fork;
 mod guests;
 mod openapi;

@@ -378,7 +378,7 @@ async fn other_arguments_than_the_recorded_ones_end_the_run_and_both_are_named()
     assert!(
         ended
             .message()
-            .contains("call 1: memory.put recorded with arguments 00000000000000000000000000000000, now "),
+            .contains("call 1: recorded memory.put with arguments 00000000000000000000000000000000, now "),
         "{}",
         ended.message()
     );
