@@ -287,7 +287,6 @@ mod tests {
             arguments: "{}",
             fingerprint: [sub; 16],
             fuel: 5,
-            arguments: "",
         }
     }
 

@@ -267,7 +267,7 @@ async fn waiting_for_time_people_and_children_is_identical() {
     station.publish(script("child", "", HELLO)).await;
     let source = "export default async function run(input, station) {
       const before = station.clock.now();
-      await station.sleep(30);
+      await station.clock.sleep(30);
       const [child, timer] = [await station.waits.child(await station.agents.start('child', { name: 'Bo' })), await station.waits.timer(600000)];
       const first = await station.waits.any([timer, child]);
       const { verb } = await station.approvals.request({ action: 'go-on', arguments: {}, reason: 'for the test', verbs: ['approve', 'deny'] });
