@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod agents;
+pub mod approvals;
 pub mod errors;
 mod filters;
 pub mod overview;
@@ -23,17 +24,24 @@ use super::middleware::shell::Shaped;
 use super::problem::Problem;
 use super::state::State;
 use crate::domain::permission::{Access, Actor, Permission, Resource, authorize};
+use crate::services::approvals as asked;
 
 /// The frame of a page for whoever is signed in.
-fn shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<String>, nav: &'static str) -> Shell {
+async fn shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<String>, nav: &'static str) -> Result<Shell, Problem> {
     let cookie = cookies::session(request).unwrap_or_default();
-    Shell {
+    let pending = if may(&known.actor, Permission::ApprovalsRead) {
+        asked::pending(&state.app, &known.actor).await?
+    } else {
+        0
+    };
+    Ok(Shell {
         title: title.into(),
         person: known.actor.name.clone(),
         form_token: state.app.auth.form_token(&cookie),
         nav,
         notice: notice(request),
-    }
+        pending,
+    })
 }
 
 /// What an action that led here has to say. Only words of this list are ever shown.

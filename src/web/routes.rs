@@ -108,6 +108,9 @@ fn page_lines() -> Vec<Line> {
         get("/runs", pages::runs::list::show),
         get("/runs/{run}", pages::runs::show::show),
         post("/runs/{run}/cancel", pages::runs::show::cancel),
+        get("/approvals", pages::approvals::list::show),
+        get("/approvals/{approval}", pages::approvals::show::show),
+        post("/approvals/{approval}", pages::approvals::show::decide),
     ]
 }
 

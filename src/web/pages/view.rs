@@ -26,9 +26,11 @@ pub struct Shell {
     pub title: String,
     pub person: String,
     pub form_token: String,
-    /// Which entry of the rail is lit: `overview`, `runs`, `agents`, `account`, or none.
+    /// Which entry of the rail is lit: `overview`, `runs`, `sessions`, `approvals`, `agents`, `account`, or none.
     pub nav: &'static str,
     pub notice: Option<Notice>,
+    /// Approvals that wait for a decision.
+    pub pending: u32,
 }
 
 pub struct Notice {

@@ -95,7 +95,7 @@ pub async fn show(auth: Auth, state: web::Data<State>, query: Query<Mode>, reque
         mode: query.0.get(),
         ..starter()
     };
-    html(&new_page(&auth, &state, &request, editor))
+    html(&new_page(&auth, &state, &request, editor).await?)
 }
 
 /// `POST /agents/new`
@@ -110,7 +110,7 @@ pub async fn submit(auth: Auth, state: web::Data<State>, parts: Parts, request: 
                 findings,
                 ..sent.editor(FILE_DEFAULT)
             };
-            html_of(&problem, &new_page(&auth, &state, &request, editor))
+            html_of(&problem, &new_page(&auth, &state, &request, editor).await?)
         }
     }
 }
@@ -140,7 +140,7 @@ pub async fn show_version(
         readme: latest.readme.clone().unwrap_or_default(),
         ..AgentEditor::default()
     };
-    html(&version_page(&auth, &state, &request, &agent, editor))
+    html(&version_page(&auth, &state, &request, &agent, editor).await?)
 }
 
 /// `POST /agents/{agent}/versions/new`
@@ -166,7 +166,7 @@ pub async fn submit_version(
                 findings,
                 ..sent.editor(&latest.manifest.entry)
             };
-            html_of(&problem, &version_page(&auth, &state, &request, &agent, editor))
+            html_of(&problem, &version_page(&auth, &state, &request, &agent, editor).await?)
         }
     }
 }
@@ -284,21 +284,27 @@ fn raised(latest: &AgentVersion) -> String {
     text
 }
 
-fn new_page(auth: &Auth, state: &State, request: &HttpRequest, editor: AgentEditor) -> NewPage {
-    NewPage {
-        shell: shell(state, request, &auth.known, "New agent", "agents"),
+async fn new_page(auth: &Auth, state: &State, request: &HttpRequest, editor: AgentEditor) -> Result<NewPage, Problem> {
+    Ok(NewPage {
+        shell: shell(state, request, &auth.known, "New agent", "agents").await?,
         editor: AgentEditor {
             action: "/agents/new".to_owned(),
             submit: "Save the agent".to_owned(),
             back: "/agents".to_owned(),
             ..editor
         },
-    }
+    })
 }
 
-fn version_page(auth: &Auth, state: &State, request: &HttpRequest, agent: &Agent, editor: AgentEditor) -> VersionPage {
-    VersionPage {
-        shell: shell(state, request, &auth.known, format!("New version of {}", agent.name), "agents"),
+async fn version_page(
+    auth: &Auth,
+    state: &State,
+    request: &HttpRequest,
+    agent: &Agent,
+    editor: AgentEditor,
+) -> Result<VersionPage, Problem> {
+    Ok(VersionPage {
+        shell: shell(state, request, &auth.known, format!("New version of {}", agent.name), "agents").await?,
         agent_name: agent.name.clone(),
         latest_version: agent.latest_version.to_string(),
         editor: AgentEditor {
@@ -307,5 +313,5 @@ fn version_page(auth: &Auth, state: &State, request: &HttpRequest, agent: &Agent
             back: format!("/agents/{}", agent.name),
             ..editor
         },
-    }
+    })
 }

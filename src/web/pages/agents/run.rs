@@ -77,7 +77,7 @@ pub async fn show(
     let input = earlier
         .or_else(|| chosen.sample_input.clone())
         .map_or_else(|| "{}".to_owned(), |text| pretty(&text));
-    html(&page(&auth, &state, &request, (&agent, &versions, &chosen), input, Vec::new()))
+    html(&page(&auth, &state, &request, (&agent, &versions, &chosen), input, Vec::new()).await?)
 }
 
 /// `POST /agents/{agent}/run`
@@ -101,7 +101,7 @@ pub async fn submit(
         Ok(run) => Ok(see_other(format!("/runs/{run}"))),
         Err(Error::Invalid(fields)) => {
             let errors = fields.iter().cloned().map(Wrong::from).collect();
-            let page = page(&auth, &state, &request, (&agent, &versions, &chosen), typed, errors);
+            let page = page(&auth, &state, &request, (&agent, &versions, &chosen), typed, errors).await?;
             html_of(&Problem::from(Error::Invalid(fields)), &page)
         }
         Err(error) => Err(error.into()),
@@ -127,16 +127,16 @@ async fn target(
     Ok((agent, versions, chosen))
 }
 
-fn page(
+async fn page(
     auth: &Auth,
     state: &State,
     request: &HttpRequest,
     (agent, versions, chosen): (&Agent, &[AgentVersion], &AgentVersion),
     input: String,
     errors: Vec<Wrong>,
-) -> RunFormPage {
-    RunFormPage {
-        shell: shell(state, request, &auth.known, format!("Run {}", agent.name), "agents"),
+) -> Result<RunFormPage, Problem> {
+    Ok(RunFormPage {
+        shell: shell(state, request, &auth.known, format!("Run {}", agent.name), "agents").await?,
         agent: RunTarget {
             name: agent.name.clone(),
             summary: chosen.manifest.summary.clone(),
@@ -148,5 +148,5 @@ fn page(
         input,
         errors,
         capabilities: capabilities(&chosen.manifest.capabilities),
-    }
+    })
 }

@@ -90,7 +90,7 @@ pub async fn show(
         text: words::line(entry),
     };
     html(&ShowPage {
-        shell: shell(&state, &request, &auth.known, format!("{} {}", run.agent_name, run.id), "runs"),
+        shell: shell(&state, &request, &auth.known, format!("{} {}", run.agent_name, run.id), "runs").await?,
         lines: entries.iter().map(line).collect(),
         artifacts,
         run: RunPage {
