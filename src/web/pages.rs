@@ -9,9 +9,11 @@ pub mod errors;
 mod filters;
 pub mod overview;
 pub mod runs;
+pub mod sessions;
 pub mod set_up;
 pub mod sign_in;
 mod view;
+mod waits;
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
