@@ -13,6 +13,8 @@ CREATE TABLE orgs (
     slug       TEXT NOT NULL UNIQUE,
     name       TEXT NOT NULL,
     plan       TEXT NOT NULL DEFAULT 'free',
+    -- When it last got a slot beside others that waited, by count: what goes round.
+    served     INTEGER NOT NULL DEFAULT 0,
     created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
@@ -257,10 +259,11 @@ CREATE INDEX runs_by_starter ON runs (started_by);
 CREATE INDEX runs_by_parent ON runs (parent_run_id) WHERE parent_run_id IS NOT NULL;
 CREATE INDEX runs_by_fork ON runs (forked_from) WHERE forked_from IS NOT NULL;
 CREATE INDEX runs_sessions ON runs (org_id, workspace_id, id) WHERE session = 1;
+CREATE INDEX runs_held ON runs (org_id, workspace_id, id) WHERE holds <> 0;
 CREATE INDEX runs_dead ON runs (org_id, workspace_id, id) WHERE dead = 1;
 -- What the dispatcher reads: only live runs are in it.
 CREATE INDEX runs_queue ON runs (org_id, priority DESC, id) WHERE state = 'queued' AND holds = 0;
-CREATE INDEX runs_leased ON runs (lease_until) WHERE state = 'running';
+CREATE INDEX runs_leased ON runs (lease_until, org_id) WHERE state = 'running';
 CREATE INDEX runs_waking ON runs (wake_at) WHERE state = 'waiting' AND wake_at IS NOT NULL;
 
 CREATE TABLE segments (

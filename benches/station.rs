@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use agentstation::config::{Config, Overrides};
 use agentstation::domain::permission::Actor;
+use agentstation::domain::retry::RetryChange;
 use agentstation::domain::run::Trigger;
 use agentstation::domain::time::SystemClock;
 use agentstation::llm::Models;
@@ -86,6 +87,8 @@ impl Station {
             version: None,
             input: "{}".to_owned(),
             trigger: Trigger::Api,
+            priority: 0,
+            retry: RetryChange::default(),
         }
     }
 }

@@ -21,6 +21,7 @@ use self::keys::{ENV_CONFIG, ENV_PREFIX, KEYS};
 use self::secret::Secret;
 pub use self::settings::Settings;
 use self::settings::{ApiKey, Model, ProviderKind};
+use crate::domain::retry::RetryChange;
 
 /// The file that is read where no other is named.
 pub const CONFIG_FILE: &str = "agentstation.toml";
@@ -140,6 +141,15 @@ impl Config {
         self.sources.get(key).cloned().unwrap_or(Source::Default)
     }
 
+    /// Where nobody says how often a run is tried, it is tried once: for commands that somebody waits for.
+    #[must_use]
+    pub fn without_retries(mut self) -> Self {
+        if self.source("runs.retry_attempts") == Source::Default {
+            self.settings.runs.retry_attempts = 1;
+        }
+        self
+    }
+
     /// The effective settings as TOML, each with its source; secrets as `(set)` or `(not set)`.
     pub fn print(&self) -> String {
         print::print(self)
@@ -217,6 +227,15 @@ impl Config {
         };
         within("store.readers", self.store.readers, READERS_MAX)?;
         within("runtime.slots", self.runtime.slots, SLOTS_MAX)?;
+        let retry = RetryChange {
+            attempts: Some(self.runs.retry_attempts),
+            base_ms: Some(self.runs.retry_base_ms),
+            cap_ms: Some(self.runs.retry_cap_ms),
+            on: None,
+        };
+        if let Some((_, message)) = retry.problem() {
+            return Err(Error::Refused(format!("under [runs], {message}")));
+        }
         let least = crate::domain::limits::AgentLimits::FLOOR.memory_bytes;
         if self.runtime.memory_bytes < least {
             return Err(Error::Refused(format!("runtime.memory_bytes must be at least {least}")));

@@ -73,6 +73,11 @@ pub trait Provider: Send + Sync {
     /// `openai`, `scripted`, as the price table and the ledger name it.
     fn name(&self) -> &str;
 
+    /// Who answers: models of one server fail together.
+    fn endpoint(&self) -> &str {
+        self.name()
+    }
+
     /// Asks, and hands on text as it arrives.
     fn chat<'a>(&'a self, request: &'a ChatRequest, options: ChatOptions<'a>) -> BoxFuture<'a, Result<Answer, Failed>>;
 }
@@ -137,6 +142,11 @@ impl Model {
     /// `openai`, `scripted`.
     pub fn provider(&self) -> &str {
         self.provider.name()
+    }
+
+    /// Who answers: models of one server fail together.
+    pub fn endpoint(&self) -> &str {
+        self.provider.endpoint()
     }
 
     /// The cap that the host sets on the reply.

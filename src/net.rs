@@ -4,6 +4,7 @@
 //! [`Upstream`] talks to exactly one configured origin, which may be private.
 
 mod address;
+pub mod breaker;
 mod client;
 pub mod sse;
 #[cfg(test)]

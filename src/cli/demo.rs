@@ -8,7 +8,11 @@ use anyhow::Context as _;
 use super::station::{self, Station};
 use super::{Exit, embedded, say, serve};
 use crate::config::Config;
-use crate::domain::run::Trigger;
+use crate::domain::id::RunId;
+use crate::domain::permission::Actor;
+use crate::domain::retry::RetryChange;
+use crate::domain::run::{RunState, Trigger};
+use crate::services::App;
 use crate::services::agents::{self, AgentRef, Target};
 use crate::services::keys::{self, NewKey};
 use crate::services::runs::{self, StartRun};
@@ -107,13 +111,30 @@ async fn seed(station: &Station) -> anyhow::Result<()> {
                     input,
                     trigger: Trigger::Demo,
                     message: None,
+                    priority: 0,
+                    retry: RetryChange::default(),
                 },
             )
             .await?,
         );
     }
     for id in ids {
-        runs::wait(app, actor, id, RUN_WITHIN).await?;
+        settle(&station.app, actor, id).await?;
     }
     Ok(())
+}
+
+/// Waits until the run has ended, or waits for somebody.
+async fn settle(app: &App, actor: &Actor, id: RunId) -> anyhow::Result<()> {
+    let mut subscription = app.feed.subscribe(id);
+    let settled = async {
+        loop {
+            let state = runs::get(app, actor, id).await?.state;
+            if state.is_terminal() || state == RunState::Waiting {
+                return Ok(());
+            }
+            subscription.changed().await;
+        }
+    };
+    tokio::time::timeout(RUN_WITHIN, settled).await.unwrap_or(Ok(()))
 }

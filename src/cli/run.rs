@@ -1,29 +1,38 @@
 //! `run`: an agent without a server. Its timeline goes to stderr as it happens, its output to stdout.
 
+mod attend;
+mod lines;
+
 use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use serde_json::json;
 
-use super::args::{Output, Run};
+use self::attend::Attendant;
+use super::args::{Output, Run, RunCommand};
 use super::station::{self, Station};
-use super::timeline::Painter;
-use super::{Exit, colours, data, files, say};
+use super::{Exit, data, files, say, verify};
 use crate::config::Config;
-use crate::domain::id::RunId;
+use crate::domain::id::{AgentId, RunId};
 use crate::domain::limits::INPUT_BYTES_MAX;
+use crate::domain::retry::RetryChange;
 use crate::domain::run::{RunState, Trigger};
 use crate::services::agents::{AgentRef, Target};
 use crate::services::{self, agents, runs};
 
-const PAGE: u32 = 500;
-
 pub async fn run(config: Config, args: Run) -> anyhow::Result<Exit> {
-    let upload = files::agent(&args.path)?;
+    if let Some(RunCommand::Verify { id, org, output }) = args.command {
+        return verify::verify(config, &id, org, output).await;
+    }
+    let Some(path) = &args.path else {
+        bail!("name an agent's folder, or a .js or .wasm file");
+    };
+    let upload = files::agent(path)?;
+    let children = files::children(path, &upload)?;
     let input = input(&args)?;
-    let station = station::temporary(config).await?;
-    let exit = execute(&station, &args, upload, input).await;
+    let station = station::temporary(config.without_retries()).await?;
+    let exit = execute(&station, &args, upload, children, input).await;
     station.close().await;
     exit
 }
@@ -52,24 +61,30 @@ fn input(args: &Run) -> anyhow::Result<String> {
     }
 }
 
-async fn execute(station: &Station, args: &Run, upload: agents::Upload, input: String) -> anyhow::Result<Exit> {
+async fn execute(
+    station: &Station,
+    args: &Run,
+    upload: agents::Upload,
+    children: Vec<agents::Upload>,
+    input: String,
+) -> anyhow::Result<Exit> {
     let (app, actor) = (&station.app, &station.actor);
-    let (agent, _) = match agents::create(app, actor, upload, Target::New, None).await {
-        Ok(stored) => stored,
-        Err(services::Error::Rejected(findings)) => {
-            for finding in findings {
-                say(&finding.to_string());
-            }
+    let Some(agent) = create(station, upload).await? else {
+        return Ok(Exit::Failure);
+    };
+    for child in children {
+        if create(station, child).await?.is_none() {
             return Ok(Exit::Failure);
         }
-        Err(error) => return Err(error.into()),
-    };
+    }
     let start = runs::StartRun {
-        agent: AgentRef::Id(agent.id),
+        agent: AgentRef::Id(agent),
         version: None,
         input,
         trigger: Trigger::Cli,
         message: None,
+        priority: 0,
+        retry: RetryChange::default(),
     };
     let id = match runs::start(app, actor, start).await {
         Ok(id) => id,
@@ -82,7 +97,7 @@ async fn execute(station: &Station, args: &Run, upload: agents::Upload, input: S
         }
         Err(error) => return Err(error.into()),
     };
-    follow(station, id).await?;
+    Attendant::new(station, args, id).follow().await?;
     let run = runs::get(app, actor, id).await?;
     let (_, output) = runs::texts(app, actor, id).await?;
     if let Some(directory) = &args.artifacts {
@@ -129,11 +144,25 @@ async fn execute(station: &Station, args: &Run, upload: agents::Upload, input: S
             }
         }
     }
-    Ok(if run.state == RunState::Succeeded {
-        Exit::Success
-    } else {
-        Exit::Failure
+    Ok(match run.state {
+        // One that waits is a session whose messages have ended; it could go on.
+        RunState::Succeeded | RunState::Waiting => Exit::Success,
+        _ => Exit::Failure,
     })
+}
+
+/// Stores an agent in the throw-away station; none where it has findings, which are told.
+async fn create(station: &Station, upload: agents::Upload) -> anyhow::Result<Option<AgentId>> {
+    match agents::create(&station.app, &station.actor, upload, Target::New, None).await {
+        Ok((agent, _)) => Ok(Some(agent.id)),
+        Err(services::Error::Rejected(findings)) => {
+            for finding in findings {
+                say(&finding.to_string());
+            }
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// JSON laid out for reading.
@@ -141,39 +170,6 @@ fn readable(json: &str) -> String {
     serde_json::from_str::<serde_json::Value>(json)
         .and_then(|value| serde_json::to_string_pretty(&value))
         .unwrap_or_else(|_| json.to_owned())
-}
-
-async fn follow(station: &Station, id: RunId) -> anyhow::Result<()> {
-    let (app, actor) = (&station.app, &station.actor);
-    let mut subscription = app.feed.subscribe(id);
-    let mut painter = Painter::new(colours());
-    let mut after = 0;
-    loop {
-        let ended = runs::get(app, actor, id).await?.state.is_terminal();
-        loop {
-            let page = runs::events(app, actor, id, after, PAGE).await?;
-            let mut err = std::io::stderr().lock();
-            for entry in &page {
-                // Where stderr is gone, the run still goes on.
-                _ = painter.entry(&mut err, entry);
-                after = entry.seq;
-            }
-            if page.len() < PAGE as usize {
-                break;
-            }
-        }
-        if ended {
-            return Ok(());
-        }
-        tokio::select! {
-            _ = subscription.changed() => {}
-            interrupted = tokio::signal::ctrl_c() => {
-                interrupted?;
-                say("stopping the run; press Ctrl-C again to give up at once");
-                runs::cancel(app, actor, id, None).await?;
-            }
-        }
-    }
 }
 
 async fn write_artifacts(station: &Station, id: RunId, directory: &Path) -> anyhow::Result<()> {

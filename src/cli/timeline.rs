@@ -11,6 +11,8 @@ pub struct Painter {
     colour: bool,
     depth: usize,
     started_at: Option<i64>,
+    /// Whether the run has been shown to begin; it starts again after each wait.
+    begun: bool,
 }
 
 const DIM: &str = "\x1b[2m";
@@ -25,6 +27,7 @@ impl Painter {
             colour,
             depth: 0,
             started_at: None,
+            begun: false,
         }
     }
 
@@ -43,7 +46,8 @@ impl Painter {
         if entry.kind == "step" && entry.phase == Phase::End {
             self.depth = self.depth.saturating_sub(1);
         }
-        if let Some((mark, colour, text)) = sentence(entry, &meta) {
+        let again = entry.kind == kind::RUN_STARTED && std::mem::replace(&mut self.begun, true);
+        if let Some((mark, colour, text)) = sentence(entry, &meta).filter(|_| !again) {
             let offset = self.paint(DIM, &format!("{:>9}", seconds(entry.at - start)));
             let indent = "  ".repeat(self.depth);
             writeln!(out, "{offset}  {indent}{} {}", self.paint(colour, mark), printable(&text))?;
@@ -60,7 +64,7 @@ fn seconds(ms: i64) -> String {
 }
 
 /// What an agent says must not move the cursor or colour the screen.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars()
         .map(|c| {
             if c.is_control() && c != '\t' || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
@@ -93,6 +97,9 @@ fn sentence(entry: &EntryView, meta: &Value) -> Option<(&'static str, &'static s
             entry.kind.as_str()
         };
         return Some(("✗", RED, format!("{what} failed: {code}: {}", text(meta, "message"))));
+    }
+    if entry.phase == Phase::Start && text(meta, "waits") == "approval" {
+        return Some(("?", YELLOW, format!("asks a person about {}", text(meta, "action"))));
     }
     Some(match (entry.kind.as_str(), entry.phase) {
         (kind::RUN_CREATED, _) => ("·", DIM, format!("{} {} queued", text(meta, "agent"), text(meta, "version"))),
@@ -165,16 +172,23 @@ fn sentence(entry: &EntryView, meta: &Value) -> Option<(&'static str, &'static s
 fn waiting(kind: &str, phase: Phase, meta: &Value) -> Option<(&'static str, &'static str, String)> {
     Some(match (kind, phase) {
         (kind::MESSAGE_RECEIVED, _) => ("✉", "", format!("a message of {}", text(meta, "sender"))),
-        (kind::APPROVAL_REQUESTED, _) => ("?", YELLOW, format!("asks a person about {}", text(meta, "action"))),
-        (kind::APPROVAL_DECIDED, _) => ("●", "", format!("decided: {}", text(meta, "verb"))),
+        (kind::APPROVAL_DECIDED, _) => ("●", "", format!("{} answers: {}", text(meta, "by"), text(meta, "verb"))),
         (kind::APPROVAL_EXPIRED, _) => ("!", YELLOW, "nobody decided in time".to_owned()),
         (kind::CHILD_FINISHED, _) => ("●", "", "a child has ended".to_owned()),
         (kind::CHILD_ANSWERED, _) => ("●", "", "a child has answered".to_owned()),
-        ("inbox.reply", Phase::Start) => return None,
         ("inbox.reply", _) => ("✉", "", "replied".to_owned()),
+        ("inbox.receive", Phase::Start) => ("◌", DIM, "waits for a message".to_owned()),
+        ("inbox.receive", _) if meta.get("found").and_then(Value::as_bool) == Some(false) => ("○", DIM, "no message came".to_owned()),
+        ("inbox.receive", _) => ("●", "", format!("read the message of {}", text(meta, "sender"))),
+        ("approvals.request", _) => ("●", DIM, format!("goes on with the answer on {}", text(meta, "action"))),
+        ("agents.start", _) => ("●", "", format!("started {} as {}", text(meta, "agent"), text(meta, "run"))),
+        ("agents.ask", Phase::Start) => ("◌", DIM, format!("asks {}", text(meta, "run"))),
+        ("agents.ask", _) => ("●", "", format!("{} answered", text(meta, "run"))),
+        ("waits.any", Phase::Start) => ("◌", DIM, "waits for whichever comes first".to_owned()),
+        ("waits.any", _) => ("●", "", "one of them came".to_owned()),
         ("clock.sleep", Phase::Start) => ("◌", DIM, "sleeps".to_owned()),
         ("clock.sleep", _) => ("●", "", "woke".to_owned()),
-        (kind::SEGMENT_STARTED | kind::SEGMENT_ENDED | "step", _) => return None,
+        (kind::SEGMENT_STARTED | kind::SEGMENT_ENDED | "step" | "waits.open" | "waits.close", _) => return None,
         (_, Phase::Start) => ("◌", DIM, kind.to_owned()),
         (other, _) => ("●", "", other.to_owned()),
     })

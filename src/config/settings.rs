@@ -10,6 +10,7 @@ use super::cidr::Cidr;
 use super::secret::Secret;
 use crate::domain::limits::OUTPUT_TOKENS_DEFAULT;
 use crate::domain::money::Price;
+use crate::domain::retry::RetryPolicy;
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +21,7 @@ pub struct Settings {
     pub server: Server,
     pub store: Store,
     pub runtime: Runtime,
+    pub runs: Runs,
     pub outbound: Outbound,
     pub log: Log,
     /// Language models by the name that agents use.
@@ -33,6 +35,7 @@ impl Default for Settings {
             server: Server::default(),
             store: Store::default(),
             runtime: Runtime::default(),
+            runs: Runs::default(),
             outbound: Outbound::default(),
             log: Log::default(),
             models: BTreeMap::new(),
@@ -144,6 +147,41 @@ impl Default for Runtime {
             slots: 32,
             memory_bytes: 2 << 30,
             cache: None,
+        }
+    }
+}
+
+/// How often a run is tried again by itself when something outside fails, where neither its agent nor its starter says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Runs {
+    /// Tries in all, the first included.
+    pub retry_attempts: u32,
+    /// The longest first delay; each next may be twice as long.
+    pub retry_base_ms: u64,
+    /// The longest delay.
+    pub retry_cap_ms: u64,
+}
+
+impl Default for Runs {
+    fn default() -> Self {
+        let policy = RetryPolicy::default();
+        Self {
+            retry_attempts: policy.attempts,
+            retry_base_ms: policy.base_ms,
+            retry_cap_ms: policy.cap_ms,
+        }
+    }
+}
+
+impl Runs {
+    /// The station's retry policy.
+    pub fn retry(&self) -> RetryPolicy {
+        RetryPolicy {
+            attempts: self.retry_attempts,
+            base_ms: self.retry_base_ms,
+            cap_ms: self.retry_cap_ms,
+            ..RetryPolicy::default()
         }
     }
 }

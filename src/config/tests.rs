@@ -63,7 +63,7 @@ fn every_variable_sets_its_key() {
             "trusted_proxies" | "open_cidrs" => "10.0.0.0/8, 127.0.0.1",
             "insecure_listen" | "allow_http" => "true",
             "synchronous" => "normal",
-            "readers" | "slots" => "3",
+            "readers" | "slots" | "retry_attempts" | "retry_base_ms" | "retry_cap_ms" => "3",
             "memory_bytes" => "100000000",
             "format" => "human",
             _ => "some",

@@ -81,6 +81,9 @@ pub struct Failure {
     pub message: String,
     /// Whether the same call may succeed later.
     pub retryable: bool,
+    /// How long the other side, or the station for it, refuses calls without doing them; where it is set, nothing was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
 }
 
 /// Messages of failures are cut to this many bytes.
@@ -99,6 +102,7 @@ impl Failure {
             code,
             message,
             retryable: false,
+            retry_after_ms: None,
         }
     }
 
@@ -107,6 +111,14 @@ impl Failure {
         Self {
             retryable: true,
             ..Self::new(code, message)
+        }
+    }
+
+    /// A call that was refused before anything was done, and that may be made again after `wait`.
+    pub fn refused_for(code: FailureCode, wait: std::time::Duration, message: impl Into<String>) -> Self {
+        Self {
+            retry_after_ms: Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            ..Self::retryable(code, message)
         }
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::failure::codes;
 use super::limits::{AgentLimits, NAME_BYTES_MAX};
+use super::retry::RetryChange;
 
 codes! {
     /// What executes the agent.
@@ -179,6 +180,9 @@ pub struct Manifest {
     pub capabilities: Capabilities,
     #[serde(default)]
     pub limits: AgentLimits,
+    /// What it wants otherwise than the station when something outside fails.
+    #[serde(default, skip_serializing_if = "RetryChange::is_empty")]
+    pub retry: RetryChange,
 }
 
 /// The manifest's file name.
@@ -209,6 +213,7 @@ impl Manifest {
             input: None,
             capabilities: Capabilities::default(),
             limits: AgentLimits::default(),
+            retry: RetryChange::default(),
         }
     }
 
@@ -268,6 +273,9 @@ impl Manifest {
             if value < floor || value > ceiling {
                 wrong(name, format!("limits.{name} must be between {floor} and {ceiling}, not {value}"));
             }
+        }
+        if let Some((key, message)) = self.retry.problem() {
+            wrong(key, message);
         }
         self.check_capabilities(&mut wrong);
         findings

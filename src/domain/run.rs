@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::failure::codes;
+use super::id::RunId;
 
 codes! {
     /// Where a run is in its life.
@@ -37,6 +38,50 @@ impl RunState {
         )
     }
 }
+
+codes! {
+    /// A run's state as people and programs are shown it: a run that is held is paused, wherever in its life it is.
+    Shown {
+        Queued = "queued",
+        Running = "running",
+        Waiting = "waiting",
+        Paused = "paused",
+        Succeeded = "succeeded",
+        Failed = "failed",
+        Cancelled = "cancelled",
+    }
+}
+
+impl Shown {
+    pub const fn of(state: RunState, holds: Holds) -> Self {
+        match state {
+            RunState::Succeeded => Self::Succeeded,
+            RunState::Failed => Self::Failed,
+            RunState::Cancelled => Self::Cancelled,
+            _ if !holds.is_empty() => Self::Paused,
+            RunState::Queued => Self::Queued,
+            RunState::Running => Self::Running,
+            RunState::Waiting => Self::Waiting,
+        }
+    }
+
+    /// The stored state behind it; `None` for a run that is held, which may be in any that goes on.
+    pub const fn state(self) -> Option<RunState> {
+        match self {
+            Self::Queued => Some(RunState::Queued),
+            Self::Running => Some(RunState::Running),
+            Self::Waiting => Some(RunState::Waiting),
+            Self::Paused => None,
+            Self::Succeeded => Some(RunState::Succeeded),
+            Self::Failed => Some(RunState::Failed),
+            Self::Cancelled => Some(RunState::Cancelled),
+        }
+    }
+}
+
+/// Which run of an organization's queue goes first: the higher, then the older.
+pub const PRIORITY_MIN: i32 = -10;
+pub const PRIORITY_MAX: i32 = 10;
 
 codes! {
     /// What a run that is between two executions goes on with.
@@ -122,6 +167,9 @@ codes! {
     }
 }
 
+/// Stands in the name of a fork's environment between the one beneath it and the fork's id.
+const FORK: &str = "/fork:";
+
 /// Where a run's side of the world lives.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -130,6 +178,22 @@ pub struct Environment(String);
 impl Environment {
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The environment of a fork: reads fall through to this one, writes stay in it.
+    #[must_use]
+    pub fn fork(&self, run: RunId) -> Self {
+        Self(format!("{}{FORK}{run}", self.0))
+    }
+
+    /// This environment and those beneath it, of which it is a view, from the top down.
+    pub fn layers(&self) -> impl Iterator<Item = Self> {
+        let mut rest = Some(self.0.as_str());
+        std::iter::from_fn(move || {
+            let layer = rest?;
+            rest = layer.rsplit_once(FORK).map(|(beneath, _)| beneath);
+            Some(Self(layer.to_owned()))
+        })
     }
 
     /// An environment as the database has it.
@@ -158,6 +222,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_held_run_is_shown_as_paused_until_it_has_ended() {
+        let held = Holds::default().with(Hold::Pause);
+        for &state in RunState::ALL {
+            assert_eq!(Shown::of(state, Holds::default()).state(), Some(state));
+            let shown = Shown::of(state, held);
+            assert_eq!(shown == Shown::Paused, !state.is_terminal(), "{state}");
+        }
+        assert!(held.without(Hold::Pause).is_empty());
+    }
+
+    #[test]
+    fn a_fork_of_a_fork_lies_on_both() {
+        let run = RunId::new(crate::domain::time::Timestamp::from_ms(1));
+        let whole = Environment::default();
+        let (one, two) = (whole.fork(run), whole.fork(run).fork(run));
+        assert_eq!(whole.layers().collect::<Vec<_>>(), [whole.clone()]);
+        assert_eq!(two.layers().collect::<Vec<_>>(), [two.clone(), one, whole]);
     }
 
     #[test]

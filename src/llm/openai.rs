@@ -206,6 +206,10 @@ impl Provider for OpenAi {
         "openai"
     }
 
+    fn endpoint(&self) -> &str {
+        self.upstream.authority()
+    }
+
     fn chat<'a>(&'a self, request: &'a ChatRequest, options: ChatOptions<'a>) -> BoxFuture<'a, Result<Answer, Failed>> {
         self.ask(request, options).boxed()
     }

@@ -39,6 +39,11 @@ impl Upstream {
         self.base.host_str().unwrap_or_default()
     }
 
+    /// The host, with its port where that is not the usual one.
+    pub fn authority(&self) -> &str {
+        self.base.authority()
+    }
+
     /// Posts JSON to `path` below the base and waits for the head of the answer.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ use crate::domain::time::Timestamp;
 pub(crate) use timeline::TimelineCall;
 
 use super::ports::{Begun, Intended, PendingCall, Performed, Port, PortError, Resumed, Stop, StopReason, Woken};
-use super::replay::{Made, Recorded, Replay};
+use super::replay::{Difference, Made, Recorded, Replay};
 
 /// Timeline entries that wait for the next durable write; more are put in line at once.
 const BUFFERED_ENTRIES_MAX: usize = 64;
@@ -142,6 +142,12 @@ impl Exchange {
         std::mem::take(&mut self.inner().buffer)
     }
 
+    /// Where the guest did something else than was recorded, what it left out included.
+    pub(crate) fn difference(&self) -> Option<Difference> {
+        let inner = self.inner();
+        inner.replay.difference().cloned().or_else(|| inner.replay.missing(inner.next_call))
+    }
+
     /// Whether the guest returned before it made every recorded call.
     pub(crate) fn unread(&self) -> Option<String> {
         let inner = self.inner();
@@ -221,9 +227,11 @@ impl Exchange {
             inner.next_call += 1;
             let made: Vec<Made<'_>> = calls
                 .iter()
+                .zip(&arguments)
                 .zip(&prints)
-                .map(|((call, _), &print)| Made {
+                .map(|(((call, _), arguments), &print)| Made {
                     kind: call.function(),
+                    arguments,
                     fingerprint: print,
                     fuel,
                 })
@@ -253,6 +261,7 @@ impl Exchange {
                     let mut entry = self.entry(&inner, ordinal, sub, call.function(), fuel, print);
                     entry.request = Some(request_payload(&call, json));
                     self.count(&mut inner, 1, entry.journal_bytes())?;
+                    let generation = inner.replay.generation(ordinal);
                     let resumed = resumed.get(i).copied().unwrap_or(Resumed::No);
                     pending.push((
                         i,
@@ -260,6 +269,7 @@ impl Exchange {
                             call,
                             body,
                             entry,
+                            generation,
                             resumed,
                             ask: None,
                         },
@@ -376,7 +386,7 @@ impl Exchange {
         let performed = tokio::select! {
             biased;
             performed = self.port.perform(&intended) => performed,
-            () = self.stop.stopped() => {
+            () = self.stop.interrupted() => {
                 if self.stop.reason() == Some(StopReason::Shutdown) {
                     // The intent stays open; the next start settles it by its class.
                     return Err(Interruption::Stopped(StopReason::Shutdown));
@@ -451,7 +461,7 @@ fn request_payload(call: &Call, json: String) -> Payload {
 pub(crate) fn end_of(interruption: &Interruption) -> Result<(EndReason, String), Stopped> {
     match interruption {
         Interruption::Stopped(StopReason::End(reason)) => Ok((*reason, reason.explain().to_owned())),
-        Interruption::Stopped(StopReason::Shutdown) => Err(Stopped::Shutdown),
+        Interruption::Stopped(StopReason::Shutdown | StopReason::Hold) => Err(Stopped::Requeue),
         Interruption::Stopped(StopReason::Abandon) => Err(Stopped::Abandon("its quota of time is used up".to_owned())),
         Interruption::Nondeterminism(text) => Ok((EndReason::Nondeterminism, text.clone())),
         Interruption::Limit(text) => Ok((EndReason::JournalLimit, text.clone())),
@@ -463,7 +473,8 @@ pub(crate) fn end_of(interruption: &Interruption) -> Result<(EndReason, String),
 /// A segment that did not end: it goes on from its journal another time.
 #[derive(Clone, Debug)]
 pub(crate) enum Stopped {
-    Shutdown,
+    /// The station stops, or the run is held.
+    Requeue,
     /// Given up, and never gone on with: the quota of the question it answers is used up.
     Abandon(String),
     Port(PortError),

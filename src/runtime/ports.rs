@@ -35,6 +35,8 @@ pub struct PendingCall {
     pub body: Option<Vec<u8>>,
     /// `phase`, `meta`, `request` and `response` are the port's to fill.
     pub entry: NewEntry,
+    /// Tells calls apart that had the same number in the segment before and after a retry.
+    pub generation: u32,
     pub resumed: Resumed,
     /// The policy's rule by which a person decides first.
     pub ask: Option<Rule>,
@@ -130,11 +132,13 @@ impl Performed {
     }
 }
 
-/// Stops a run from outside: the first reason given holds.
+/// Stops a run from outside: the first reason given holds, but that a hold gives way to any other.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     token: CancellationToken,
     why: Arc<OnceLock<StopReason>>,
+    /// Cancelled by every reason, a hold included.
+    any: CancellationToken,
 }
 
 /// Why a run is stopped from outside.
@@ -144,22 +148,36 @@ pub enum StopReason {
     End(EndReason),
     /// The station stops: the run is left to go on from its journal.
     Shutdown,
+    /// The run is held: it is left like that, once the call that is under way has its result.
+    Hold,
     /// The quota of the question that the segment answers is used up.
     Abandon,
 }
 
 impl Stop {
     pub fn stop(&self, reason: StopReason) {
-        // The first reason holds; a later one changes nothing.
-        _ = self.why.set(reason);
-        self.token.cancel();
+        if reason != StopReason::Hold {
+            // The first reason holds; a later one changes nothing.
+            _ = self.why.set(reason);
+            self.token.cancel();
+        }
+        self.any.cancel();
     }
 
     pub fn reason(&self) -> Option<StopReason> {
-        if self.token.is_cancelled() { self.why.get().copied() } else { None }
+        if self.token.is_cancelled() {
+            self.why.get().copied()
+        } else {
+            self.any.is_cancelled().then_some(StopReason::Hold)
+        }
     }
 
     pub async fn stopped(&self) {
+        self.any.cancelled().await;
+    }
+
+    /// Resolves where a call that is under way is to be given up: a hold waits for its result.
+    pub async fn interrupted(&self) {
         self.token.cancelled().await;
     }
 }

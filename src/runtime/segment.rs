@@ -13,7 +13,7 @@ use super::host::Guest;
 use super::limiter::{Limiter, MemoryLimit};
 use super::noworld::NoWorld;
 use super::ports::{Port, PortError, RecordedEntry, Stop, StopReason};
-use super::replay::Replay;
+use super::replay::{Difference, Replay};
 use crate::domain::failure::{EndReason, Failure, FailureCode};
 use crate::domain::limits::{AgentLimits, OUTPUT_BYTES_MAX, STATE_BYTES_MAX};
 use crate::domain::manifest::Finding;
@@ -122,7 +122,8 @@ pub enum End {
 /// Why a segment did not end.
 #[derive(Clone, Debug)]
 pub enum Left {
-    Shutdown,
+    /// The station stops, or the run is held.
+    Requeue,
     /// The quota of the question it answers is used up; it is not gone on with.
     Abandon(String),
     Port(PortError),
@@ -135,6 +136,8 @@ pub struct Report {
     pub fuel: u64,
     /// Timeline entries that are not written yet; they belong before the end.
     pub unwritten: Vec<crate::domain::journal::NewEntry>,
+    /// Where the guest did something else than was recorded, or left out what was.
+    pub difference: Option<Difference>,
 }
 
 /// Executes a segment to its end.
@@ -164,6 +167,7 @@ pub async fn execute(sandbox: &Sandbox, begin: Begin, port: Arc<dyn Port>, stop:
             end: End::Left(Left::Port(PortError::Unavailable(format!("{error:#}")))),
             fuel: 0,
             unwritten: Vec::new(),
+            difference: None,
         };
     }
     let start = wit::Start {
@@ -194,6 +198,7 @@ pub async fn execute(sandbox: &Sandbox, begin: Begin, port: Arc<dyn Port>, stop:
     Report {
         end,
         fuel,
+        difference: exchange.difference(),
         unwritten: exchange.take_buffer(),
     }
 }
@@ -377,7 +382,7 @@ fn end_of_failure(failure: wit::Failure, place: RunError) -> End {
 fn end_of_interruption(interruption: &Interruption) -> End {
     match end_of(interruption) {
         Ok((reason, message)) => failed(reason, message),
-        Err(Stopped::Shutdown) => End::Left(Left::Shutdown),
+        Err(Stopped::Requeue) => End::Left(Left::Requeue),
         Err(Stopped::Abandon(text)) => End::Left(Left::Abandon(text)),
         Err(Stopped::Port(error)) => End::Left(Left::Port(error)),
     }

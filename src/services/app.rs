@@ -19,6 +19,7 @@ use crate::domain::id::{NodeId, OrgId};
 use crate::domain::time::SharedClock;
 use crate::llm::Models;
 use crate::net;
+use crate::net::breaker::Breakers;
 use crate::runtime::compile::Compiler;
 use crate::runtime::components::ComponentDigest;
 use crate::runtime::engine::{LinkedGuest, World};
@@ -45,6 +46,23 @@ pub struct Parts {
     pub cache_dir: Option<PathBuf>,
 }
 
+/// Whom the station calls, as far as failing is concerned.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Callee {
+    /// A server of models, for all.
+    Provider(String),
+    /// A host, for one organization's agents.
+    Host(OrgId, String),
+}
+
+impl std::fmt::Display for Callee {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Provider(name) | Self::Host(_, name) => f.write_str(name),
+        }
+    }
+}
+
 /// The station's parts; clones share them.
 #[derive(Clone)]
 pub struct App(Arc<Inner>);
@@ -55,6 +73,8 @@ pub struct Inner {
     pub store: Store,
     pub models: Models,
     pub client: net::Client,
+    /// Of model providers, and of hosts for each organization.
+    pub breakers: Breakers<Callee>,
     pub auth: Auth,
     pub feed: Feed,
     pub dispatcher: Dispatcher,
@@ -141,6 +161,7 @@ impl App {
         let agents = agents_runtime()?;
         let memory_mib = MemoryBudget::new(config.runtime.memory_bytes);
         let auth = Auth::new(store.clone(), clock.clone()).await?;
+        let breakers = Breakers::new(clock.clone());
         let node = NodeId::new(clock.now());
         Ok(Self(Arc::new(Inner {
             config,
@@ -148,6 +169,7 @@ impl App {
             store,
             models,
             client,
+            breakers,
             auth,
             feed: Feed::default(),
             dispatcher: Dispatcher::default(),

@@ -1,6 +1,6 @@
 //! Takes queued runs to free slots. It sleeps until a run is queued, a slot is freed, a timer is due or a lease wants renewing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ pub struct Dispatcher {
 struct Held {
     active: HashMap<RunId, Active>,
     /// Runs that are claimed and not active yet, and were told to stop meanwhile.
-    stopped_early: HashSet<RunId>,
+    stopped_early: HashMap<RunId, StopReason>,
     /// Slots kept for runs that are being queued and claimed in one transaction.
     reserved: usize,
     /// The station stops: what is claimed from now on goes back to the queue.
@@ -79,11 +79,24 @@ impl Dispatcher {
 
     /// Stops a running run at its next host call or fuel yield.
     pub fn cancel(&self, run: RunId) {
+        self.stop(run, StopReason::End(EndReason::Cancelled));
+    }
+
+    /// Has a running run go back to the queue at its next host call or fuel yield, where its holds keep it.
+    pub fn hold(&self, run: RunId) {
+        self.stop(run, StopReason::Hold);
+    }
+
+    fn stop(&self, run: RunId, reason: StopReason) {
         let mut held = self.held();
         match held.active.get(&run) {
-            Some(active) => active.stop.stop(StopReason::End(EndReason::Cancelled)),
+            Some(active) => active.stop.stop(reason),
             None => {
-                held.stopped_early.insert(run);
+                let kept = held.stopped_early.entry(run).or_insert(reason);
+                // An end outweighs a hold, in either order.
+                if *kept == StopReason::Hold {
+                    *kept = reason;
+                }
             }
         }
     }
@@ -102,8 +115,8 @@ impl Dispatcher {
 
     fn activate(&self, run: RunId, fence: u64, stop: &Stop) {
         let mut held = self.held();
-        if held.stopped_early.remove(&run) {
-            stop.stop(StopReason::End(EndReason::Cancelled));
+        if let Some(reason) = held.stopped_early.remove(&run) {
+            stop.stop(reason);
         }
         if held.draining {
             stop.stop(StopReason::Shutdown);

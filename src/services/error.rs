@@ -36,6 +36,9 @@ pub enum Error {
     Rejected(Vec<Finding>),
     #[error("{0}")]
     Conflict(String),
+    /// It would do these again.
+    #[error("it would do again what was done: {}", .0.join("; "))]
+    WouldRepeat(Vec<String>),
     #[error("{0}")]
     AlreadyExists(String),
     #[error("{0}")]

@@ -7,6 +7,7 @@ mod claim;
 mod decisions;
 mod effects;
 mod port;
+mod retry;
 mod summary;
 
 use std::sync::Arc;
@@ -62,7 +63,7 @@ pub async fn execute(app: &App, work: Work, stop: Stop) {
 
 /// Why a run is no longer executed here although it did not end.
 enum Halt {
-    /// On purpose: the station stops.
+    /// On purpose: the station stops, or the run is held.
     Left,
     /// Another start holds it.
     Lost,
@@ -147,7 +148,7 @@ impl<'a> Execution<'a> {
             if let Some(why) = self.stopped(limits) {
                 return match why {
                     StopReason::End(reason) => self.finish(Vec::new(), failed(reason, reason.explain().to_owned())).await,
-                    StopReason::Shutdown => self.leave(Vec::new(), Left::Shutdown).await,
+                    StopReason::Shutdown | StopReason::Hold => self.leave(Vec::new(), Left::Requeue).await,
                     StopReason::Abandon => self.abandon(Vec::new(), "its quota of time is used up".to_owned()).await,
                 };
             }
@@ -210,7 +211,7 @@ impl<'a> Execution<'a> {
                         )
                         .await;
                 }
-                End::Failed { reason, error } => return self.finish(unwritten, Final::of(reason, error)).await,
+                End::Failed { reason, error } => return self.fail(&rights.own, unwritten, reason, error).await,
             }
         }
     }
@@ -481,7 +482,7 @@ impl<'a> Execution<'a> {
             Left::Port(PortError::Unavailable(text) | PortError::QuotaExhausted(text)) => return Err(Halt::Failed(Error::Internal(text))),
             Left::Port(PortError::Parked) => return Ok(()),
             Left::Abandon(why) => return self.abandon(unwritten, why).await,
-            Left::Shutdown => {}
+            Left::Requeue => {}
         }
         // Its time counts; its fuel is counted by the start that goes on from the segment's beginning.
         let totals = runs::Totals {

@@ -10,11 +10,12 @@ use super::sessions::{self, Sender};
 use super::{App, Error, FieldError, waits};
 use crate::domain::call::ArtifactInfo;
 use crate::domain::hex;
-use crate::domain::id::{AgentId, RunId, VersionId};
+use crate::domain::id::{AgentId, OrgId, RunId, VersionId};
 use crate::domain::journal::EntryView;
 use crate::domain::limits::{INPUT_BYTES_MAX, PAGE_MAX, QUEUED_RUNS_MAX};
 use crate::domain::permission::{Actor, Permission};
-use crate::domain::run::{Environment, RunState, Trigger};
+use crate::domain::retry::RetryChange;
+use crate::domain::run::{Environment, PRIORITY_MAX, PRIORITY_MIN, RunState, Trigger};
 use crate::store::runs::{Filter, NewRun, Run};
 use crate::store::{Scope, artifacts, audit, journal, payloads, runs};
 
@@ -29,6 +30,10 @@ pub struct StartRun {
     pub trigger: Trigger,
     /// The first message to it, for a run that one talks with.
     pub message: Option<String>,
+    /// From [`PRIORITY_MIN`] to [`PRIORITY_MAX`]; of an organization's queue the higher goes first.
+    pub priority: i32,
+    /// What is to hold for its retries in place of what the agent and the station say.
+    pub retry: RetryChange,
 }
 
 const WHAT: &str = "the run";
@@ -89,6 +94,18 @@ async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId) -> Result
             start.input.len()
         )));
     }
+    if !(PRIORITY_MIN..=PRIORITY_MAX).contains(&start.priority) {
+        return Err(Error::field(
+            "/priority",
+            format!(
+                "the priority must be between {PRIORITY_MIN} and {PRIORITY_MAX}, not {}",
+                start.priority
+            ),
+        ));
+    }
+    if let Some((key, message)) = start.retry.problem() {
+        return Err(Error::field(&format!("/retry/{}", key.replace('-', "_")), message));
+    }
     let input: serde_json::Value = serde_json::from_str(&start.input).map_err(|error| {
         Error::Invalid(vec![FieldError {
             pointer: String::new(),
@@ -109,9 +126,9 @@ async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId) -> Result
         trigger: start.trigger,
         started_by: actor.principal,
         started_by_name: actor.name.clone(),
+        priority: start.priority,
         input: start.input,
-        priority: 0,
-        retry: "{}".to_owned(),
+        retry: serde_json::to_string(&start.retry).unwrap_or_else(|_| "{}".to_owned()),
         pinned: start.version.is_some(),
         session: start.message.is_some(),
         parent: None,
@@ -182,7 +199,11 @@ pub async fn wait(app: &App, actor: &Actor, id: RunId, within: Duration) -> Resu
 /// `NotFound`.
 pub async fn get(app: &App, actor: &Actor, id: RunId) -> Result<Run, Error> {
     require(actor, Permission::RunsRead, actor.org, WHAT)?;
-    let org = actor.org;
+    read(app, actor.org, id).await
+}
+
+/// The run as it is, for those who may change it: they are shown what they changed.
+pub(super) async fn read(app: &App, org: OrgId, id: RunId) -> Result<Run, Error> {
     Ok(app.store.read(move |reader| runs::get(reader, org, id)).await?)
 }
 
@@ -200,7 +221,7 @@ pub async fn whole(app: &App, actor: &Actor, id: RunId) -> Result<Whole, Error> 
     read_whole(app, actor, id).await
 }
 
-async fn read_whole(app: &App, actor: &Actor, id: RunId) -> Result<Whole, Error> {
+pub(super) async fn read_whole(app: &App, actor: &Actor, id: RunId) -> Result<Whole, Error> {
     let org = actor.org;
     let read = app.store.read(move |reader| {
         let run = runs::get(reader, org, id)?;

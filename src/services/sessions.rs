@@ -9,7 +9,7 @@ use crate::domain::id::{MessageId, OrgId, PrincipalId, RunId};
 use crate::domain::journal::{NewEntry, Payload, kind};
 use crate::domain::limits::{MESSAGE_BYTES_MAX, MESSAGES_WAITING_MAX, PAGE_MAX};
 use crate::domain::permission::{Actor, Permission};
-use crate::domain::run::RunState;
+use crate::domain::run::{RunState, WakeOn};
 use crate::domain::time::Timestamp;
 use crate::domain::wait::Message;
 use crate::store::messages::{self, NewMessage};
@@ -124,6 +124,38 @@ pub async fn post(app: &App, actor: &Actor, run: RunId, text: String) -> Result<
         .await?;
     waits::announce(app, &touched);
     Ok(posted)
+}
+
+/// Whether a message would let a run go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listening {
+    No,
+    /// A message, or something else.
+    Also,
+    /// Nothing but a message.
+    Only,
+}
+
+/// Whether a run that waits does so for a message.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn listening(app: &App, actor: &Actor, run: RunId) -> Result<Listening, Error> {
+    require(actor, Permission::RunsRead, actor.org, WHAT)?;
+    let org = actor.org;
+    let read = app
+        .store
+        .read(move |reader| Ok((runs::get(reader, org, run)?, rows::open_of_run(reader, org, run)?)));
+    let (run, open) = read.await?;
+    let for_message = |wait: &rows::Wait| wait.kind == rows::Kind::Message;
+    Ok(match run.wake_on {
+        _ if run.state != RunState::Waiting => Listening::No,
+        Some(WakeOn::Message) => Listening::Only,
+        Some(_) => Listening::No,
+        None if !open.iter().any(for_message) => Listening::No,
+        None if open.iter().all(|wait| for_message(wait) && wait.due_at.is_none()) => Listening::Only,
+        None => Listening::Also,
+    })
 }
 
 /// Runs that people talk with, from the newest on, before the run `before`.

@@ -2,15 +2,20 @@
 
 mod end;
 mod family;
+pub mod holds;
 mod queue;
 mod read;
+pub mod retry;
 
 pub use end::{Tell, Touched, cancel, forget_waits, outcome, settle};
 pub use family::{Above, Child, chain, children, list_children};
 pub use queue::{Claimed, claim, next_wake, recover_expired, recover_foreign, renew};
 pub use read::{Filter, Run, count_of_agent, get, list, list_sessions};
 #[cfg(test)]
-pub(super) use {end::SQL as END_SQL, family::SQL as FAMILY_SQL, queue::SQL as QUEUE_SQL, read::SQL as READ_SQL};
+pub(super) use {
+    end::SQL as END_SQL, family::SQL as FAMILY_SQL, holds::SQL as HOLDS_SQL, queue::SQL as QUEUE_SQL, read::SQL as READ_SQL,
+    retry::SQL as RETRY_SQL,
+};
 
 use rusqlite::named_params;
 use serde_json::json;
@@ -33,20 +38,24 @@ pub(super) const QUEUED: &str =
     "SELECT count(*) FROM (SELECT 1 FROM runs WHERE org_id = :org AND workspace_id = :workspace AND state = 'queued' LIMIT :limit)";
 pub(super) const STATE: &str = "SELECT state, segment, next_seq FROM runs WHERE id = :run AND org_id = :org";
 pub(super) const CANCEL_NOW: &str =
-    "UPDATE runs SET state = 'cancelled', reason = 'cancelled', cancel_requested = 1, wake_at = NULL, wake_on = NULL, error = :error, finished_at = :now
+    "UPDATE runs SET state = 'cancelled', reason = 'cancelled', cancel_requested = 1, holds = 0, wake_at = NULL, wake_on = NULL, error = :error, finished_at = :now
     WHERE id = :run AND org_id = :org AND state IN ('queued', 'waiting')";
-pub(super) const CANCEL_LATER: &str = "UPDATE runs SET cancel_requested = 1 WHERE id = :run AND org_id = :org AND state = 'running'";
+// What is to stop is not held: it goes on to its end.
+pub(super) const CANCEL_LATER: &str =
+    "UPDATE runs SET cancel_requested = 1, holds = 0 WHERE id = :run AND org_id = :org AND state = 'running'";
 pub(super) const FINISH: &str = "UPDATE runs SET state = :state, reason = :reason, error = :error, output_hash = :output, fuel = :fuel,
-    active_ms = :active_ms, finished_at = :now, lease_node = NULL, lease_until = NULL, wake_at = NULL, wake_on = NULL, dead = (:state = 'failed')
+    active_ms = :active_ms, finished_at = :now, lease_node = NULL, lease_until = NULL, wake_at = NULL, wake_on = NULL, holds = 0,
+    dead = (:state = 'failed')
     WHERE id = :run AND org_id = :org AND fence = :fence AND state = 'running' RETURNING entangled";
-pub(super) const ADVANCE: &str = "UPDATE runs SET segment = :segment, fuel = :fuel, active_ms = :active_ms
+pub(super) const ADVANCE: &str =
+    "UPDATE runs SET tries = CASE segment WHEN :segment THEN tries ELSE 0 END, segment = :segment, fuel = :fuel, active_ms = :active_ms
     WHERE id = :run AND org_id = :org AND fence = :fence AND state = 'running'";
 // A run that was to stop while it ran does not wait: it wakes at once, to be ended.
 pub(super) const PARK_INSIDE: &str = "UPDATE runs SET state = 'waiting', active_ms = :active_ms, lease_node = NULL, lease_until = NULL,
     wake_at = CASE cancel_requested WHEN 1 THEN 0 END, wake_on = NULL
     WHERE id = :run AND org_id = :org AND fence = :fence AND state = 'running'";
 pub(super) const BEGAN: &str =
-    "UPDATE runs SET wake_on = NULL, wake_at = NULL, state_hash = NULL, session = :session, turn_calls = :turn_calls,
+    "UPDATE runs SET wake_on = NULL, wake_at = NULL, state_hash = NULL, tries = 0, session = :session, turn_calls = :turn_calls,
     turn_bytes = :turn_bytes, turn_ms = :turn_ms, version_id = :version, agent_version = :agent_version
     WHERE id = :run AND org_id = :org AND fence = :fence AND state = 'running'";
 pub(super) const WOKEN: &str =
@@ -79,7 +88,7 @@ pub struct NewRun {
     pub started_by_name: String,
     /// JSON.
     pub input: String,
-    /// Higher goes first.
+    /// From [`crate::domain::run::PRIORITY_MIN`] to [`crate::domain::run::PRIORITY_MAX`]; the higher goes first.
     pub priority: i32,
     /// JSON of the retry policy; `{}` for the agent's own.
     pub retry: String,

@@ -8,7 +8,7 @@ use crate::domain::id::{AgentId, ApprovalId, LedgerId, MessageId, NodeId, OrgId,
 use crate::domain::journal::{Lane, Phase};
 use crate::domain::manifest::RuntimeKind;
 use crate::domain::permission::Role;
-use crate::domain::run::{Environment, RunState, Trigger, WakeOn};
+use crate::domain::run::{Environment, Holds, RunState, Trigger, WakeOn};
 use crate::domain::time::Timestamp;
 use crate::domain::wait::{ApprovalKind, ApprovalState, OnTimeout, Verb};
 
@@ -94,5 +94,17 @@ impl ToSql for Environment {
 impl FromSql for Environment {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         String::column_result(value).map(Self::from_stored)
+    }
+}
+
+impl ToSql for Holds {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.bits().into())
+    }
+}
+
+impl FromSql for Holds {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        u32::column_result(value).map(Self::from_bits)
     }
 }

@@ -4,11 +4,14 @@ pub mod agents;
 pub mod approvals;
 pub mod artifacts;
 pub mod children;
+pub mod dead_letters;
 pub mod events;
+pub mod holds;
 pub mod idempotency;
 pub mod messages;
 pub mod runs;
 pub mod stream;
+pub mod verify;
 pub mod versions;
 
 use std::future::{Ready, ready};

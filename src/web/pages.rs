@@ -53,6 +53,8 @@ fn notice(request: &HttpRequest) -> Option<Notice> {
         "stored" => "Stored. Give it input and watch what it does.",
         "key-revoked" => "The key is revoked. Programs that use it are refused from now on.",
         "password-changed" => "The password is changed. Your other sessions are signed out.",
+        "paused" => "Paused. It goes on where it stood when someone resumes it.",
+        "resumed" => "It goes on.",
         "cancelled" => "Asked it to stop.",
         _ => return None,
     };

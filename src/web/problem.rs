@@ -284,6 +284,20 @@ impl From<services::Error> for Problem {
             Error::Rejected(findings) => Self::new(ErrorCode::AgentRejected, "Nothing was stored: the agent’s files are wrong.")
                 .errors(findings.iter().map(Place::from).collect()),
             Error::Conflict(why) => Self::new(ErrorCode::Conflict, why),
+            Error::WouldRepeat(writes) => Self::new(
+                ErrorCode::Conflict,
+                format!("It would do again what the run has done: {} writes, listed here.", writes.len()),
+            )
+            .hint("Look at them; to start it over all the same, send {\"repeat_writes\": true}.")
+            .errors(
+                writes
+                    .into_iter()
+                    .map(|message| Place {
+                        message,
+                        ..Place::default()
+                    })
+                    .collect(),
+            ),
             Error::AlreadyExists(why) => Self::new(ErrorCode::AlreadyExists, why),
             Error::TooLarge(why) => Self::new(ErrorCode::TooLarge, why),
             Error::Busy(why) => Self::new(ErrorCode::Busy, why).retry_after(BUSY_RETRY),

@@ -116,6 +116,9 @@ fn page_lines() -> Vec<Line> {
         get("/approvals", pages::approvals::list::show),
         get("/approvals/{approval}", pages::approvals::show::show),
         post("/approvals/{approval}", pages::approvals::show::decide),
+        post("/runs/{run}/pause", pages::runs::show::pause),
+        post("/runs/{run}/resume", pages::runs::show::resume),
+        post("/runs/{run}/verify", pages::runs::verify::submit),
     ]
 }
 
@@ -127,6 +130,12 @@ fn api_lines() -> Vec<Line> {
         get("/api/v1/runs/{run}/children", api::children::list),
         get("/api/v1/runs/{run}/messages", api::messages::list),
         post("/api/v1/runs/{run}/messages", api::messages::post),
+        post("/api/v1/runs/{run}/pause", api::holds::pause),
+        post("/api/v1/runs/{run}/resume", api::holds::resume),
+        post("/api/v1/runs/{run}/retry", api::dead_letters::retry),
+        post("/api/v1/runs/{run}/discard", api::dead_letters::discard),
+        post("/api/v1/runs/{run}/start-over", api::dead_letters::start_over),
+        post("/api/v1/runs/{run}/verify", api::verify::verify),
         get("/api/v1/runs/{run}/events", api::events::list),
         get("/api/v1/runs/{run}/events/{seq}", api::events::show),
         get("/api/v1/runs/{run}/stream", api::stream::open),
@@ -151,6 +160,9 @@ fn api_lines() -> Vec<Line> {
                 post(concat!($base, "/runs"), api::runs::start),
                 get(concat!($base, "/approvals"), api::approvals::list),
                 get(concat!($base, "/sessions"), api::messages::sessions),
+                get(concat!($base, "/dead-letters"), api::dead_letters::list),
+                post(concat!($base, "/dead-letters/requeue"), api::dead_letters::requeue),
+                post(concat!($base, "/dead-letters/discard"), api::dead_letters::discard_all),
             ]);
         };
     }

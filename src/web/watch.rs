@@ -12,7 +12,7 @@ use crate::domain::failure::EndReason;
 use crate::domain::id::RunId;
 use crate::domain::journal::EntryView;
 use crate::domain::permission::Actor;
-use crate::domain::run::RunState;
+use crate::domain::run::Shown;
 use crate::domain::time::Timestamp;
 use crate::services::feed::{Delta, News, Subscription};
 use crate::services::{App, Error, runs};
@@ -40,7 +40,7 @@ pub enum Message {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Header {
     pub id: RunId,
-    pub state: RunState,
+    pub state: Shown,
     pub reason: Option<EndReason>,
     pub input_tokens: u64,
     pub output_tokens: u64,
@@ -55,7 +55,7 @@ impl From<&Run> for Header {
     fn from(run: &Run) -> Self {
         Self {
             id: run.id,
-            state: run.state,
+            state: run.shown(),
             reason: run.reason,
             input_tokens: run.input_tokens,
             output_tokens: run.output_tokens,

@@ -108,22 +108,28 @@ document.addEventListener('input', (event) => {
   if (form && event.target.name === 'arguments') showDiff(form);
 });
 
+const focusFirst = (details) => details?.querySelector('textarea, input:not([type="hidden"])')?.focus();
+
 // One of a card's forms is open at a time, and one types at once.
 document.addEventListener('toggle', (event) => {
   const details = event.target;
   if (!(details instanceof HTMLDetailsElement) || !details.open || !details.matches('.ap-acts > details')) return;
   for (const other of details.parentElement.querySelectorAll(':scope > details[open]')) if (other !== details) other.open = false;
-  details.querySelector('textarea, input:not([type="hidden"])')?.focus();
+  if (!details.contains(document.activeElement) || document.activeElement.matches('summary')) focusFirst(details);
 }, true);
 
 document.addEventListener('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest('input, textarea, select, dialog')) return;
   const card = event.target.closest('[data-approval][data-open]');
-  const button = card?.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
+  // What is typed while a form is open is never a decision.
+  if (!card || card.querySelector('.ap-acts details[open]')) return;
+  const button = card.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
   if (!button) return;
   event.preventDefault();
   event.stopPropagation();
   button.click();
+  // At once, not with the event that follows: the next key belongs to the reason.
+  focusFirst(button.closest('details'));
 });
 
 /** Whether somebody is at work in this card, so that it is not exchanged under them. */

@@ -128,7 +128,7 @@ test('without JavaScript the same is done by forms', async () => {
   const { id } = await asks(run);
   await plain.goto(`${station.origin}/approvals`);
   await plain.locator(`[data-approval="${id}"] summary`, { hasText: 'Deny' }).click();
-  await plain.getByLabel('Why not?').fill('Not now');
+  await plain.locator(`[data-approval="${id}"]`).getByLabel('Why not?').fill('Not now');
   await plain.locator(`[data-approval="${id}"]`).getByRole('button', { name: 'Deny', exact: true }).click();
   await plain.getByText('Denied by Ana').waitFor();
   assert.equal((await station.when(run, (now) => now.state === 'succeeded')).output.reason, 'Not now');

@@ -41,7 +41,7 @@ fn assert_shape(printed: &Value) {
     let fields: Vec<&String> = printed.as_object().unwrap().keys().collect();
     assert_eq!(fields, ["duration_ms", "error", "id", "output", "reason", "state", "usage"]);
     assert!(printed["id"].as_str().unwrap().starts_with("run_"));
-    assert!(printed["duration_ms"].is_u64());
+    assert!(printed["duration_ms"].is_u64() || printed["state"] == "waiting");
     for count in ["fuel", "input_tokens", "output_tokens", "cost_micros"] {
         assert!(printed["usage"][count].is_u64(), "{printed}");
     }
@@ -49,24 +49,38 @@ fn assert_shape(printed: &Value) {
 
 // ---- run ---------------------------------------------------------------------------------------------------------
 
+/// What people say to an example that asks them: flags, and lines of stdin.
+fn company(example: &str) -> (&'static [&'static str], &'static str) {
+    match example {
+        "order-desk" => (&["--approve-all"], ""),
+        "concierge" => (&[], "Please bring two towels.\nlist\nbye\n"),
+        "researcher" => (&[], "Which routes are too short?\nfinish\n"),
+        _ => (&[], ""),
+    }
+}
+
 #[tokio::test]
 async fn every_example_runs_on_its_sample() {
     let site = Site::start(|_| Reply::Text("<h1>Hello</h1>".to_owned())).await;
     let place = Place::new();
     place.write("agentstation.toml", "[outbound]\nopen_cidrs = [\"127.0.0.0/8\"]\n");
-    let mut examples = 0;
-    for entry in fs::read_dir("examples/agents").unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        let folder = copy_example(&place, &name, |manifest| manifest.replace("example.com", &site.address.to_string()));
-        let mut input: Value = serde_json::from_str(&fs::read_to_string(format!("{}/sample.json", example(&name))).unwrap()).unwrap();
+    let names: Vec<String> = fs::read_dir("examples/agents")
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    // All of them first: some start others.
+    for name in &names {
+        copy_example(&place, name, |manifest| manifest.replace("example.com", &site.address.to_string()));
+    }
+    for name in &names {
+        let mut input: Value = serde_json::from_str(&fs::read_to_string(format!("{}/sample.json", example(name))).unwrap()).unwrap();
         if name == "page-watch" {
             input["url"] = json!(site.url("/"));
         }
         let input = place.write("input.json", input.to_string());
-        let ran = place
-            .run(&["run", &folder, "--input-file", input.to_str().unwrap(), "-o", "json"])
-            .await
-            .expect(0);
+        let (flags, stdin) = company(name);
+        let args = [&["run", name, "--input-file", input.to_str().unwrap(), "-o", "json"], flags].concat();
+        let ran = place.run_with(&args, stdin).await.expect(0);
         let printed = ran.json();
         assert_shape(&printed);
         assert_eq!(
@@ -77,9 +91,60 @@ async fn every_example_runs_on_its_sample() {
         assert!(printed["output"].is_object(), "{name}");
         assert!(printed["usage"]["fuel"].as_u64().unwrap() > 0, "{name}");
         assert!(!ran.stderr.is_empty(), "{name} has a timeline");
-        examples += 1;
     }
-    assert!(examples >= 7);
+    assert!(names.len() >= 12);
+}
+
+#[tokio::test]
+async fn what_a_run_asks_is_decided_by_a_flag_and_by_nobody_else() {
+    let place = Place::new();
+    let (folder, sample) = (example("order-desk"), format!("{}/sample.json", example("order-desk")));
+    let run = ["run", &folder, "--input-file", &sample];
+    let approved = place.run(&[&run[..], &["--approve-all"]].concat()).await.expect(0);
+    assert_eq!(approved.json()["placed"], true);
+    assert!(
+        approved.stderr.contains("place-order") && approved.stderr.contains("Kontor & Sohn"),
+        "{}",
+        approved.stderr
+    );
+    let denied = place.run(&[&run[..], &["--deny-all"]].concat()).await.expect(0);
+    assert_eq!(denied.json()["placed"], false);
+    // Nobody sits at this stdin, so a line on it decides nothing.
+    let undecided = place.run_with(&run, "a\n").await.expect(1);
+    assert_eq!(undecided.stdout, "");
+    assert!(
+        undecided.stderr.contains("place-order") && undecided.stderr.contains("--approve-all"),
+        "{}",
+        undecided.stderr
+    );
+    place.run(&[&run[..], &["--approve-all", "--deny-all"]].concat()).await.expect(2);
+}
+
+#[tokio::test]
+async fn a_session_reads_a_line_for_each_message_and_prints_its_replies() {
+    let place = Place::new();
+    place.write(
+        "echo.js",
+        "export function onMessage(message, station) {
+           station.state.count = (station.state.count ?? 0) + 1;
+           if (message.text === 'bye') return station.done({ count: station.state.count });
+           return `${station.state.count}: ${message.text}`;
+         }",
+    );
+    let ran = place.run_with(&["run", "echo.js"], "one\n\ntwo\nbye\nnever read\n").await.expect(0);
+    assert!(ran.stdout.starts_with("1: one\n2: two\n{"), "{}", ran.stdout);
+    let json = place
+        .run_with(&["run", "echo.js", "-o", "json"], "one\nbye\n")
+        .await
+        .expect(0)
+        .json();
+    assert_shape(&json);
+    assert_eq!(json["output"], json!({ "count": 2 }));
+    // Without more messages it is left as it is: it could go on.
+    let open = place.run_with(&["run", "echo.js"], "one\n").await.expect(0);
+    assert_eq!(open.stdout, "1: one\n");
+    let open = place.run_with(&["run", "echo.js", "-o", "json"], "").await.expect(0).json();
+    assert_eq!((&open["state"], &open["output"]), (&json!("waiting"), &Value::Null));
 }
 
 #[tokio::test]

@@ -245,6 +245,8 @@ async fn an_unknown_agent_or_version_is_not_found() {
             input: "{}".to_owned(),
             trigger: agentstation::domain::run::Trigger::Api,
             message: None,
+            priority: 0,
+            retry: agentstation::domain::retry::RetryChange::default(),
         };
         let refused = runs::start(&station.app, &station.actor().await, start).await;
         assert!(matches!(refused, Err(Error::NotFound(_))), "{refused:?}");

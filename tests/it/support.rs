@@ -43,6 +43,7 @@ pub struct Builder {
     models: Models,
     outbound: net::Policy,
     data: Option<TempDir>,
+    environment: Vec<(String, String)>,
 }
 
 impl Builder {
@@ -70,6 +71,12 @@ impl Builder {
         Self { outbound, ..self }
     }
 
+    /// A setting, by its variable.
+    pub fn setting(mut self, variable: &str, value: &str) -> Self {
+        self.environment.push((variable.to_owned(), value.to_owned()));
+        self
+    }
+
     /// The data of a station that was closed.
     pub fn data(self, data: TempDir) -> Self {
         Self { data: Some(data), ..self }
@@ -81,7 +88,7 @@ impl Builder {
             data: Some(dir.path().to_owned()),
             ..Overrides::default()
         };
-        let config = Config::load(&overrides, &[]).unwrap();
+        let config = Config::load(&overrides, &self.environment).unwrap().without_retries();
         let options = Options {
             synchronous: Synchronous::Normal,
             ..Options::new(dir.path())
@@ -156,6 +163,7 @@ impl TestStation {
             models: Models::default(),
             outbound: net::Policy::default(),
             data: None,
+            environment: Vec::new(),
         }
     }
 

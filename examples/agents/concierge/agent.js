@@ -54,7 +54,7 @@ function note(said, message, station) {
 }
 
 function rememberName(said, state) {
-  const found = /\b(?:i am|i'm|my name is)\s+(\p{Lu}[\p{L}-]+)/u.exec(said);
+  const found = /\b(?:I am|I'm|[Mm]y name is)\s+(\p{Lu}[\p{L}-]+)/u.exec(said);
   if (found) state.name = found[1];
 }
 

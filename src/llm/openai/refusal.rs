@@ -81,9 +81,14 @@ pub(super) fn refusal(host: &str, status: u16, header: impl Fn(&str) -> Option<S
         },
         |body| Words::of(&body),
     );
+    let after = matches!(status, 429 | 503).then(|| retry_after(header)).flatten();
+    let mut failure = meaning(host, status, &words);
+    if failure.retryable {
+        failure.retry_after_ms = after.and_then(|after| u64::try_from(after.as_millis()).ok());
+    }
     Refusal {
-        failure: meaning(host, status, &words),
-        after: matches!(status, 429 | 503).then(|| retry_after(header)).flatten(),
+        failure,
+        after,
         wants_old_cap_name: status == 400 && words.message.contains("max_completion_tokens"),
     }
 }

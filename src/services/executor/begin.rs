@@ -339,6 +339,7 @@ impl<'a> Batch<'a> {
             call,
             body: None,
             entry,
+            generation: pending.generation,
             resumed: Resumed::No,
             ask: None,
         };

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::app::App;
+use super::super::app::{App, Callee};
 use super::caller::{Caller, Rights};
 use crate::domain::call::{ArtifactInfo, Body, Call, CallResult, HttpHeader, HttpRequest, HttpResponse, Reply};
 use crate::domain::chat::{ChatRequest, Show};
 use crate::domain::failure::{Failure, FailureCode};
+use crate::domain::id::OrgId;
 use crate::domain::limits::{ARTIFACTS_PER_RUN_MAX, HTTP_BODY_BYTES_MAX};
 use crate::domain::time::Timestamp;
 use crate::llm;
@@ -27,7 +28,7 @@ pub(super) fn local(tx: &Tx<'_>, caller: &Caller, pending: &PendingCall, now: Ti
     let reply = match &pending.call {
         Call::MemoryGet { key } => memory::get(tx, scope, key).map(Reply::MemoryEntry),
         Call::MemoryPut { key, value, if_version } => memory::put(tx, scope, key, value, *if_version, now).map(Reply::MemoryVersion),
-        Call::MemoryDelete { key, if_version } => memory::delete(tx, scope, key, *if_version).map(Reply::MemoryDeleted),
+        Call::MemoryDelete { key, if_version } => memory::delete(tx, scope, key, *if_version, now).map(Reply::MemoryDeleted),
         Call::MemoryList { prefix, after, limit } => memory::list(tx, scope, prefix, after.as_deref(), *limit).map(Reply::MemoryPage),
         Call::MemorySearch { query, prefix, limit } => memory::search(tx, scope, query, prefix, *limit).map(Reply::MemoryPage),
         Call::ArtifactsPut(info) => check_artifact(tx, caller, info).map(|()| Reply::Artifact(info.clone())),
@@ -67,14 +68,42 @@ pub(super) fn put_artifact(
 }
 
 /// Sends a request to a granted host.
-pub(super) async fn http(app: &App, rights: &Rights, request: &HttpRequest, key: Option<(String, String)>) -> Performed {
-    Performed::free(match send(app, rights, request, key).await {
+pub(super) async fn http(app: &App, org: OrgId, rights: &Rights, request: &HttpRequest, key: Option<(String, String)>) -> Performed {
+    Performed::free(match send(app, org, rights, request, key).await {
         Ok(response) => CallResult::Ok(Reply::Http(response)),
         Err(failure) => CallResult::Failed(failure),
     })
 }
 
-async fn send(app: &App, rights: &Rights, request: &HttpRequest, key: Option<(String, String)>) -> Result<HttpResponse, Failure> {
+/// Whether the other side did not do its part.
+fn is_trouble(failure: &Failure) -> bool {
+    failure.retryable
+        && matches!(
+            failure.code,
+            FailureCode::Unavailable | FailureCode::Timeout | FailureCode::ProviderError
+        )
+}
+
+/// The failure of a call that is not made because so many before it failed.
+fn resting(whom: &str, wait: Duration) -> Failure {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let text = format!("too many calls to {whom} have failed; the station makes none for another {seconds} s");
+    Failure::refused_for(FailureCode::Unavailable, wait, text)
+}
+
+fn host_of(url: &str) -> String {
+    let Ok(url) = url::Url::parse(url) else { return String::new() };
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+async fn send(
+    app: &App,
+    org: OrgId,
+    rights: &Rights,
+    request: &HttpRequest,
+    key: Option<(String, String)>,
+) -> Result<HttpResponse, Failure> {
     let body = match &request.body {
         None => None,
         Some(body) => Some(
@@ -104,7 +133,18 @@ async fn send(app: &App, rights: &Rights, request: &HttpRequest, key: Option<(St
         body_bytes_max: HTTP_BODY_BYTES_MAX,
         allow: &allow,
     };
-    let response = app.client.send(wanted).await.map_err(Failure::from)?;
+    let host = host_of(&request.url);
+    let admitted = app
+        .breakers
+        .admit(Callee::Host(org, host.clone()))
+        .map_err(|wait| resting(&host, wait))?;
+    let sent = app.client.send(wanted).await.map_err(Failure::from);
+    match &sent {
+        Ok(response) => admitted.ended(response.status >= 500),
+        Err(failure) if is_trouble(failure) => admitted.ended(true),
+        Err(_) => admitted.unsent(),
+    }
+    let response = sent?;
     Ok(HttpResponse {
         status: response.status,
         headers: response
@@ -135,7 +175,16 @@ pub(super) async fn chat(app: &App, request: &ChatRequest, show: &(dyn Fn(&str) 
             show(text);
         }
     };
+    let admitted = match app.breakers.admit(Callee::Provider(model.endpoint().to_owned())) {
+        Ok(admitted) => admitted,
+        Err(wait) => return Performed::free(CallResult::Failed(resting(model.endpoint(), wait))),
+    };
     let answer = model.chat(request, &mut deltas).await;
+    match &answer {
+        Ok(_) => admitted.ended(false),
+        Err(failed) if is_trouble(&failed.failure) => admitted.ended(true),
+        Err(_) => admitted.unsent(),
+    }
     let first_token_ms = first.map(|after: Duration| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
     match answer {
         Ok(llm::Answer { reply, estimated }) => Performed {

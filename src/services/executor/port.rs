@@ -145,13 +145,11 @@ impl RunPort {
         self.app.feed.announce(self.caller.run, appended.last_seq, None);
     }
 
-    /// The key under which a write that can be repeated is repeated: H(run, segment, call, sub, generation). The generation rises only when a
-    /// person has a write sent anew.
-    fn idempotency_key(&self, entry: &NewEntry) -> String {
-        const GENERATION: u32 = 0;
+    /// The key under which a write that can be repeated is repeated: H(run, segment, call, sub, generation).
+    fn idempotency_key(&self, entry: &NewEntry, generation: u32) -> String {
         let mut hash = Sha256::new();
         hash.update(self.caller.run.as_bytes());
-        for part in [entry.segment, entry.call.unwrap_or(0), entry.sub.unwrap_or(0), GENERATION] {
+        for part in [entry.segment, entry.call.unwrap_or(0), entry.sub.unwrap_or(0), generation] {
             hash.update(part.to_be_bytes());
         }
         hex::encode(&hash.finalize())
@@ -282,7 +280,12 @@ impl Port for RunPort {
     }
 
     fn decide(&self, call: &Call) -> Decision {
-        self.rights.decide(call)
+        let decided = self.rights.decide(call);
+        if self.caller.ask_writes {
+            policy::ask_before_writes(decided, self.rights.class(call))
+        } else {
+            decided
+        }
     }
 
     fn enqueue(&self, entries: Vec<NewEntry>) -> BoxFuture<'_, Result<(), PortError>> {
@@ -387,8 +390,8 @@ impl Port for RunPort {
             match &intended.pending.call {
                 Call::HttpSend(request) => {
                     let key = policy::idempotency_header(self.rights.granted(), &intended.pending.call)
-                        .map(|header| (header.to_owned(), self.idempotency_key(entry)));
-                    effects::http(&self.app, &self.rights, request, key).await
+                        .map(|header| (header.to_owned(), self.idempotency_key(entry, intended.pending.generation)));
+                    effects::http(&self.app, self.caller.org, &self.rights, request, key).await
                 }
                 Call::ModelsChat(request) => {
                     let (segment, call, sub) = (entry.segment, entry.call.unwrap_or(0), entry.sub);

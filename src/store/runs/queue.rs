@@ -1,11 +1,14 @@
 //! The queue: claiming runs under a lease, and finding those that were left behind.
 
+use std::collections::BTreeMap;
+
 use rusqlite::named_params;
 use serde_json::json;
 
 use super::super::hash::Hash;
 use super::super::tx::Cells;
 use super::super::{Error, Reader, Tx, journal};
+use crate::domain::fair_share::{Waiting, share};
 use crate::domain::id::{AgentId, NodeId, OrgId, PrincipalId, RunId, VersionId, WorkspaceId};
 use crate::domain::journal::{NewEntry, kind};
 use crate::domain::manifest::RuntimeKind;
@@ -14,15 +17,24 @@ use crate::domain::time::Timestamp;
 
 const WAKE: &str = "UPDATE runs SET state = 'queued' WHERE state = 'waiting' AND wake_at IS NOT NULL AND wake_at <= :now";
 const NEXT_WAKE: &str = "SELECT wake_at FROM runs WHERE state = 'waiting' AND wake_at IS NOT NULL ORDER BY wake_at LIMIT 1";
+// One step of the index for each organization with queued runs, however many it has.
+const WAITING: &str = "WITH RECURSIVE waiting (org) AS (
+        SELECT min(org_id) FROM runs WHERE state = 'queued' AND holds = 0
+        UNION ALL
+        SELECT (SELECT min(org_id) FROM runs WHERE state = 'queued' AND holds = 0 AND org_id > waiting.org) FROM waiting WHERE waiting.org IS NOT NULL)
+    SELECT o.id, o.served FROM waiting JOIN orgs o ON o.id = waiting.org";
+const RUNNING: &str = "SELECT org_id, count(*) FROM runs WHERE state = 'running' GROUP BY org_id";
+const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM runs WHERE state = 'queued' AND holds = 0 AND org_id = :org LIMIT :limit)";
+const SERVED: &str = "UPDATE orgs SET served = :served WHERE id = :org";
 const QUEUED: &str =
     "SELECT r.id, r.org_id, r.workspace_id, r.environment, r.agent_id, r.version_id, r.started_by, v.runtime, v.code_digest, r.attempt,
     r.segment, r.fence + 1, r.cancel_requested, r.fuel, r.active_ms, r.calls, r.journal_bytes, r.input_hash, r.wake_on, r.wake_at, r.state_hash,
     r.pinned, r.turn_calls, r.turn_bytes, r.turn_ms, r.retry, r.tries, r.parent_run_id, r.depth, r.forked_from, r.ask_writes, r.session, r.agent_version
     FROM runs r JOIN agent_versions v ON v.id = r.version_id
-    WHERE r.state = 'queued' AND r.holds = 0 ORDER BY r.priority DESC, r.id LIMIT :limit";
+    WHERE r.state = 'queued' AND r.holds = 0 AND r.org_id = :org ORDER BY r.priority DESC, r.id LIMIT :limit";
 const CLAIM: &str =
     "UPDATE runs SET state = 'running', fence = :fence, lease_node = :node, lease_until = :until, started_at = COALESCE(started_at, :now)
-    WHERE id = :run AND state = 'queued'";
+    WHERE id = :run AND state = 'queued' AND holds = 0";
 const RENEW: &str = "UPDATE runs SET lease_until = :until WHERE id = :run AND state = 'running' AND fence = :fence AND lease_node = :node";
 const RECOVER_EXPIRED: &str = "UPDATE runs SET state = 'queued', attempt = attempt + 1, lease_node = NULL, lease_until = NULL
     WHERE state = 'running' AND lease_until < :now RETURNING id, org_id, segment, attempt";
@@ -30,7 +42,19 @@ const RECOVER_FOREIGN: &str = "UPDATE runs SET state = 'queued', attempt = attem
     WHERE state = 'running' AND lease_until IS NOT NULL AND lease_node <> :node RETURNING id, org_id, segment, attempt";
 
 #[cfg(test)]
-pub(crate) const SQL: [&str; 7] = [WAKE, NEXT_WAKE, QUEUED, CLAIM, RENEW, RECOVER_EXPIRED, RECOVER_FOREIGN];
+pub(crate) const SQL: [&str; 11] = [
+    WAKE,
+    NEXT_WAKE,
+    WAITING,
+    RUNNING,
+    COUNT,
+    SERVED,
+    QUEUED,
+    CLAIM,
+    RENEW,
+    RECOVER_EXPIRED,
+    RECOVER_FOREIGN,
+];
 
 /// A run that this start holds.
 #[derive(Clone, Debug)]
@@ -77,10 +101,70 @@ pub struct Claimed {
     pub agent_version: String,
 }
 
-/// Takes up to `limit` runs from the queue, those whose time has come included.
+/// Takes up to `limit` runs from the queue, those whose time has come included. Each next slot goes to the organization with the fewest
+/// runs executing, and there to the run of the highest priority, the oldest of those.
 pub fn claim(tx: &Tx<'_>, node: NodeId, limit: u32, until: Timestamp, now: Timestamp) -> Result<Vec<Claimed>, Error> {
     tx.execute(WAKE, named_params! { ":now": now })?;
-    let claimed = tx.list(QUEUED, named_params! { ":limit": limit }, |row| {
+    let mut claimed = Vec::new();
+    for (org, share) in shares(tx, limit)? {
+        claimed.extend(heads(tx, org, share)?);
+    }
+    for run in &claimed {
+        let taken = tx.execute(
+            CLAIM,
+            named_params! { ":run": run.id, ":fence": run.fence as i64, ":node": node, ":until": until, ":now": now },
+        )?;
+        super::one_row(taken)?;
+    }
+    Ok(claimed)
+}
+
+/// Which organizations get how many of the free slots.
+fn shares(tx: &Tx<'_>, limit: u32) -> Result<Vec<(OrgId, u32)>, Error> {
+    let orgs: Vec<(OrgId, i64)> = tx.list(WAITING, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    // Nobody to share with.
+    if let [(org, _)] = orgs.as_slice() {
+        return Ok(vec![(*org, limit)]);
+    }
+    if orgs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let running: BTreeMap<OrgId, u32> = tx.list(RUNNING, [], |row| Ok((row.get(0)?, row.get(1)?)))?.into_iter().collect();
+    let mut waiting: Vec<(OrgId, Waiting)> = orgs
+        .into_iter()
+        .map(|(org, served)| {
+            let running = running.get(&org).copied().unwrap_or(0);
+            let waiting = Waiting {
+                running,
+                queued: 0,
+                served: served as u64,
+            };
+            (org, waiting)
+        })
+        .collect();
+    // Each of the first `limit` takes a slot before anyone after them does.
+    waiting.sort_by_key(|(org, waiting)| (waiting.running, waiting.served, *org));
+    waiting.truncate(limit as usize);
+    for (org, waiting) in &mut waiting {
+        waiting.queued = tx.get(COUNT, named_params! { ":org": *org, ":limit": limit }, |row| row.get(0))?;
+    }
+    let turn = waiting.iter().map(|(_, waiting)| waiting.served).max().unwrap_or(0) + 1;
+    let shares = share(limit, &waiting.iter().map(|(_, waiting)| *waiting).collect::<Vec<_>>());
+    let shares: Vec<(OrgId, u32)> = waiting
+        .iter()
+        .map(|(org, _)| *org)
+        .zip(shares)
+        .filter(|(_, share)| *share > 0)
+        .collect();
+    for (org, _) in &shares {
+        tx.execute(SERVED, named_params! { ":org": org, ":served": turn as i64 })?;
+    }
+    Ok(shares)
+}
+
+/// The first of an organization's queue.
+fn heads(tx: &Tx<'_>, org: OrgId, limit: u32) -> Result<Vec<Claimed>, Error> {
+    tx.list(QUEUED, named_params! { ":org": org, ":limit": limit }, |row| {
         let mut cells = Cells::of(row);
         Ok(Claimed {
             id: cells.take()?,
@@ -117,14 +201,7 @@ pub fn claim(tx: &Tx<'_>, node: NodeId, limit: u32, until: Timestamp, now: Times
             session: cells.take()?,
             agent_version: cells.take()?,
         })
-    })?;
-    for run in &claimed {
-        tx.execute(
-            CLAIM,
-            named_params! { ":run": run.id, ":fence": run.fence as i64, ":node": node, ":until": until, ":now": now },
-        )?;
-    }
-    Ok(claimed)
+    })
 }
 
 /// When the next waiting run is due.

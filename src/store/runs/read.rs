@@ -7,14 +7,14 @@ use super::super::tx::Cells;
 use super::super::{Error, Reader, Scope};
 use crate::domain::failure::EndReason;
 use crate::domain::id::{AgentId, OrgId, PrincipalId, RunId, VersionId, WorkspaceId};
-use crate::domain::run::{Environment, Holds, RunState, Trigger, WakeOn};
+use crate::domain::run::{Environment, Holds, RunState, Shown, Trigger, WakeOn};
 use crate::domain::time::Timestamp;
 
 macro_rules! columns {
     () => {
         "r.id, r.org_id, r.workspace_id, r.environment, r.agent_id, r.version_id, r.agent_name, r.agent_version, r.state, r.reason, r.error,
          r.trigger, r.started_by, p.name, r.input_hash, r.output_hash, r.next_seq, r.journal_bytes, r.calls, r.attempt, r.segment, r.wake_at,
-         r.wake_on, r.cancel_requested, r.holds, r.priority, r.session, r.tries, r.dead, r.parent_run_id, r.depth, r.forked_from, r.forked_seq, r.ask_writes,
+         r.wake_on, r.cancel_requested, r.holds, r.priority, r.retry, r.pinned, r.session, r.tries, r.dead, r.parent_run_id, r.depth, r.forked_from, r.forked_seq, r.ask_writes,
          r.fuel, r.active_ms, r.input_tokens, r.output_tokens, r.cost_micros, r.created_at, r.started_at, r.finished_at"
     };
 }
@@ -36,8 +36,13 @@ const GET: &str = concat!(
     " FROM runs r JOIN principals p ON p.id = r.started_by WHERE r.id = :run AND r.org_id = :org"
 );
 const LIST: &str = list_sql!("r.workspace_id = :workspace AND :state IS NULL AND :agent IS NULL");
-const LIST_STATE: &str = list_sql!("r.workspace_id = :workspace AND r.state = :state AND :agent IS NULL");
-const LIST_AGENT: &str = list_sql!("r.agent_id = :agent AND r.workspace_id = :workspace AND (:state IS NULL OR r.state = :state)");
+const LIST_STATE: &str = list_sql!("r.workspace_id = :workspace AND r.state = :state AND r.holds = 0 AND :agent IS NULL");
+const LIST_PAUSED: &str =
+    list_sql!("r.workspace_id = :workspace AND r.holds <> 0 AND :state IS NULL AND (:agent IS NULL OR r.agent_id = :agent)");
+const LIST_DEAD: &str =
+    list_sql!("r.workspace_id = :workspace AND r.dead = 1 AND :state IS NULL AND (:agent IS NULL OR r.agent_id = :agent)");
+const LIST_AGENT: &str =
+    list_sql!("r.agent_id = :agent AND r.workspace_id = :workspace AND (:state IS NULL OR (r.state = :state AND r.holds = 0))");
 
 const LIST_SESSIONS: &str = concat!(
     "SELECT ",
@@ -49,7 +54,16 @@ const LIST_SESSIONS: &str = concat!(
 const COUNT_OF_AGENT: &str = "SELECT count(*) FROM (SELECT 1 FROM runs WHERE org_id = :org AND agent_id = :agent LIMIT :limit)";
 
 #[cfg(test)]
-pub(crate) const SQL: [&str; 6] = [GET, LIST, LIST_STATE, LIST_AGENT, LIST_SESSIONS, COUNT_OF_AGENT];
+pub(crate) const SQL: [&str; 8] = [
+    GET,
+    LIST,
+    LIST_STATE,
+    LIST_PAUSED,
+    LIST_DEAD,
+    LIST_AGENT,
+    LIST_SESSIONS,
+    COUNT_OF_AGENT,
+];
 
 /// A run with everything but its payloads.
 #[derive(Clone, Debug)]
@@ -84,6 +98,10 @@ pub struct Run {
     pub holds: Holds,
     /// Higher goes first.
     pub priority: i32,
+    /// JSON of what its starter said otherwise of retries.
+    pub retry: String,
+    /// Whether its starter named the version.
+    pub pinned: bool,
     /// Whether people talk with it.
     pub session: bool,
     /// Automatic tries made of the current segment.
@@ -106,6 +124,13 @@ pub struct Run {
     pub created_at: Timestamp,
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
+}
+
+impl Run {
+    /// Its state as it is shown.
+    pub const fn shown(&self) -> Shown {
+        Shown::of(self.state, self.holds)
+    }
 }
 
 fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
@@ -135,8 +160,10 @@ fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
         wake_at: cells.take()?,
         wake_on: cells.take()?,
         cancel_requested: cells.take()?,
-        holds: Holds::from_bits(cells.take()?),
+        holds: cells.take()?,
         priority: cells.take()?,
+        retry: cells.take()?,
+        pinned: cells.take()?,
         session: cells.take()?,
         tries: cells.take()?,
         dead: cells.take()?,
@@ -164,8 +191,10 @@ pub fn get(reader: &Reader<'_>, org: OrgId, id: RunId) -> Result<Run, Error> {
 /// Which runs to list; everything that is `None` is any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    pub state: Option<RunState>,
+    pub state: Option<Shown>,
     pub agent: Option<AgentId>,
+    /// Only those that failed and that nobody has dealt with.
+    pub dead: bool,
     /// Made at this time or later.
     pub since: Option<Timestamp>,
     /// Made before this time.
@@ -178,13 +207,15 @@ const AFTER_ALL: &str = "run_~";
 /// Runs from the newest on, before the run `before`.
 pub fn list(reader: &Reader<'_>, scope: Scope, filter: &Filter, before: Option<RunId>, limit: u32) -> Result<Vec<Run>, Error> {
     let sql = match (filter.agent, filter.state) {
+        _ if filter.dead => LIST_DEAD,
+        (_, Some(Shown::Paused)) => LIST_PAUSED,
         (Some(_), _) => LIST_AGENT,
         (None, Some(_)) => LIST_STATE,
         (None, None) => LIST,
     };
     let before = before.map_or_else(|| AFTER_ALL.to_owned(), |id| id.to_string());
     let params = named_params! {
-        ":org": scope.org, ":workspace": scope.workspace, ":state": filter.state, ":agent": filter.agent, ":before": before,
+        ":org": scope.org, ":workspace": scope.workspace, ":state": filter.state.filter(|_| !filter.dead).and_then(Shown::state), ":agent": filter.agent, ":before": before,
         ":since": filter.since.unwrap_or_default(), ":until": filter.until.unwrap_or(Timestamp::from_ms(i64::MAX)), ":limit": limit,
     };
     reader.list(sql, params, run)

@@ -10,7 +10,8 @@ use serde_json::value::RawValue;
 use super::idempotency::{self, Answer};
 use super::{Segments, immutable};
 use crate::domain::id::RunId;
-use crate::domain::run::{RunState, Trigger};
+use crate::domain::retry::RetryChange;
+use crate::domain::run::{Shown, Trigger};
 use crate::domain::time::Timestamp;
 use crate::services::agents::AgentRef;
 use crate::services::runs::{self, StartRun, Whole};
@@ -37,8 +38,20 @@ pub struct RunBody {
     pub agent_id: String,
     pub version: String,
     pub version_id: String,
-    /// `queued`, `running`, `waiting`, `succeeded`, `failed` or `cancelled`.
+    /// `queued`, `running`, `waiting`, `paused`, `succeeded`, `failed` or `cancelled`.
     pub state: String,
+    /// Why it is paused: `pause`, `budget`, `principal_removed`, `review`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<String>,
+    /// From -10 to 10; the higher goes first in its organization's queue.
+    pub priority: i32,
+    /// How often its current segment was tried again by itself.
+    pub tries: u32,
+    /// When it goes on by itself: its next segment, or its next try.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wake_at: Option<i64>,
+    /// Failed, and nobody has dealt with it: it is listed under dead letters.
+    pub dead: bool,
     /// Why it failed or was cancelled, one of a closed list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -51,8 +64,6 @@ pub struct RunBody {
     pub environment: String,
     /// The principal who started it.
     pub started_by: String,
-    /// Higher goes first.
-    pub priority: i32,
     /// Whether people talk with it.
     pub session: bool,
     /// The run that started it.
@@ -160,13 +171,17 @@ impl From<&Run> for RunBody {
             agent_id: run.agent_id.to_string(),
             version: run.agent_version.clone(),
             version_id: run.version_id.to_string(),
-            state: run.state.to_string(),
+            state: run.shown().to_string(),
+            holds: run.holds.iter().map(|hold| hold.to_string()).collect(),
+            priority: run.priority,
+            tries: run.tries,
+            wake_at: ms(run.wake_at).filter(|_| !run.state.is_terminal()),
+            dead: run.dead,
             reason: run.reason.map(|reason| reason.to_string()),
             error: run.error.as_deref().and_then(|error| serde_json::from_str(error).ok()),
             trigger: run.trigger.to_string(),
             environment: run.environment.as_str().to_owned(),
             started_by: run.started_by.to_string(),
-            priority: run.priority,
             session: run.session,
             parent: run.parent.map(|parent| parent.to_string()),
             depth: run.depth,
@@ -212,6 +227,14 @@ pub struct StartBody {
     /// A first message, for agents that one talks with: it waits for the run as if it had been posted. Needs `runs:message`.
     #[serde(default)]
     pub message: Option<String>,
+    /// From -10 to 10; the higher goes first in your organization's queue.
+    #[serde(default)]
+    pub priority: i32,
+    /// How it is tried again by itself when something outside fails, in place of what the agent and the station say: `attempts`, `base_ms`,
+    /// `cap_ms`, `on` (of `unavailable`, `rate_limited`, `timeout`, `provider_error`).
+    #[schema(value_type = Option<Object>)]
+    #[serde(default)]
+    pub retry: RetryChange,
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -279,6 +302,8 @@ impl StartBody {
             input: self.input.map_or_else(|| "{}".to_owned(), |input| input.get().to_owned()),
             trigger: Trigger::Api,
             message: self.message,
+            priority: self.priority,
+            retry: self.retry,
         })
     }
 }
@@ -333,7 +358,7 @@ pub async fn list(
     segments.own_workspace(&state, actor).await?;
     let query = query.0;
     let run_state = match &query.state {
-        Some(text) => Some(RunState::parse(text).ok_or_else(|| Problem::invalid("/state", "there is no such state"))?),
+        Some(text) => Some(Shown::parse(text).ok_or_else(|| Problem::invalid("/state", "there is no such state"))?),
         None => None,
     };
     let agent = match &query.agent {

@@ -49,6 +49,24 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
     }
 }
 
+/// A JSON body, or what an empty body stands for.
+#[derive(Debug)]
+pub struct JsonOrNone<T>(pub T);
+
+impl<T: DeserializeOwned + Default + 'static> FromRequest for JsonOrNone<T> {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        if media_type(request).is_some() {
+            let json = Json::from_request(request, payload);
+            return Box::pin(async move { Ok(Self(json.await?.value)) });
+        }
+        let token = check_header_token(request);
+        Box::pin(async move { token.map(|()| Self(T::default())) })
+    }
+}
+
 /// The media type without its parameters, in lower case.
 pub fn media_type(request: &HttpRequest) -> Option<String> {
     let value = request.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;

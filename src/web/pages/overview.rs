@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 
 use crate::domain::permission::Permission;
-use crate::domain::run::RunState;
+use crate::domain::run::Shown;
 use crate::services::{agents, overview, runs, users};
 use crate::store::overview::Figures;
 use crate::store::runs::Filter;
@@ -43,12 +43,12 @@ pub async fn show(
     let now = app.clock.now();
     let people = People(users::names(app, actor.org).await?);
     let failed = Filter {
-        state: Some(RunState::Failed),
+        state: Some(Shown::Failed),
         since: Some(now.minus(DAY)),
         ..Filter::default()
     };
     let running = Filter {
-        state: Some(RunState::Running),
+        state: Some(Shown::Running),
         ..Filter::default()
     };
     let failed = runs::list(app, actor, failed, None, FAILED_ROWS).await?;

@@ -156,7 +156,7 @@ pub fn run_row(run: &Run, people: &People, now: Timestamp) -> RunRow {
         id: run.id.to_string(),
         agent: run.agent_name.clone(),
         version: run.agent_version.clone(),
-        state: run.state.as_str(),
+        state: run.shown().as_str(),
         reason: run.reason.map(|reason| why(run, reason)),
         started_by: people.name(run.started_by),
         created: When::new(run.created_at, now),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use agentstation::domain::agent::Agent;
 use agentstation::domain::id::RunId;
 use agentstation::domain::journal::EntryView;
+use agentstation::domain::retry::RetryChange;
 use agentstation::domain::run::{RunState, Trigger};
 use agentstation::domain::wait::{ApprovalState, Verb};
 use agentstation::services::agents::{AgentRef, Target, Upload};
@@ -187,6 +188,8 @@ impl TestStation {
             input: input.to_string(),
             trigger: Trigger::Api,
             message: None,
+            priority: 0,
+            retry: RetryChange::default(),
         };
         runs::start(&self.app, &self.actor().await, start).await
     }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::domain::agent::{Agent, AgentVersion};
 use crate::domain::id::RunId;
+use crate::domain::retry::RetryChange;
 use crate::domain::run::Trigger;
 use crate::services::runs::{self, StartRun};
 use crate::services::{Error, FieldError, agents};
@@ -96,6 +97,8 @@ pub async fn submit(
         input: if typed.trim().is_empty() { "{}".to_owned() } else { typed.clone() },
         trigger: Trigger::Manual,
         message: None,
+        priority: 0,
+        retry: RetryChange::default(),
     };
     match runs::start(&state.app, auth.actor(), start).await {
         Ok(run) => Ok(see_other(format!("/runs/{run}"))),

@@ -7,7 +7,7 @@ use askama::Template;
 use serde::Deserialize;
 
 use crate::domain::limits::PAGE_MAX;
-use crate::domain::run::RunState;
+use crate::domain::run::Shown;
 use crate::services::agents::AgentRef;
 use crate::services::{agents, runs, users};
 use crate::store::runs::Filter;
@@ -60,7 +60,7 @@ pub async fn show(
         name => Some(agents::find(&state.app, actor, &AgentRef::Name(name.to_owned())).await?.id),
     };
     let filter = Filter {
-        state: RunState::parse(&choice.state),
+        state: Shown::parse(&choice.state),
         agent,
         since: span(&choice.since).map(|span| now.minus(span)),
         ..Filter::default()

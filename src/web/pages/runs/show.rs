@@ -4,13 +4,14 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use serde_json::Value;
 
+use super::verify::VerifiedNote;
 use super::words;
 use crate::domain::call::ArtifactInfo;
 use crate::domain::failure::EndReason;
 use crate::domain::permission::Permission;
 use crate::domain::run::Trigger;
 use crate::domain::time::Timestamp;
-use crate::services::{runs, users};
+use crate::services::{holds, runs, users, verify};
 use crate::store::runs::Run;
 use crate::web::api::Segments;
 use crate::web::context::Context;
@@ -31,6 +32,7 @@ struct ShowPage {
     run: RunPage,
     lines: Vec<Line>,
     artifacts: Vec<ArtifactInfo>,
+    verified: Option<VerifiedNote>,
 }
 
 struct RunPage {
@@ -38,6 +40,7 @@ struct RunPage {
     agent: String,
     version: String,
     state: &'static str,
+    priority: i32,
     started_by: String,
     trigger: &'static str,
     created: When,
@@ -51,6 +54,7 @@ struct RunPage {
     fuel: u64,
     entries: u64,
     may_cancel: bool,
+    may_verify: bool,
     may_start: bool,
     failure: Option<RunFailure>,
     input: String,
@@ -93,11 +97,15 @@ pub async fn show(
         shell: shell(&state, &request, &auth.known, format!("{} {}", run.agent_name, run.id), "runs").await?,
         lines: entries.iter().map(line).collect(),
         artifacts,
+        verified: verify::newest(&state.app, actor, &run)
+            .await?
+            .map(|noted| VerifiedNote::new(noted, &people, now)),
         run: RunPage {
             id: run.id.to_string(),
             agent: run.agent_name.clone(),
             version: run.agent_version.clone(),
-            state: run.state.as_str(),
+            state: run.shown().as_str(),
+            priority: run.priority,
             started_by: people.name(run.started_by),
             trigger: trigger_words(run.trigger),
             created: When::new(run.created_at, now),
@@ -111,6 +119,7 @@ pub async fn show(
             fuel: run.fuel,
             entries: run.last_seq,
             may_cancel: !run.state.is_terminal() && may(actor, Permission::RunsCancel),
+            may_verify: run.state.is_terminal() && may(actor, Permission::RunsCancel),
             may_start: may(actor, Permission::RunsStart),
             failure: failure(&run),
             input: pretty(&input),
@@ -130,6 +139,32 @@ pub async fn cancel(
     let run = segments.run()?;
     runs::cancel(&state.app, auth.actor(), run, Context::request_id(&request)).await?;
     Ok(see_other(format!("/runs/{run}?done=cancelled")))
+}
+
+/// `POST /runs/{run}/pause`
+pub async fn pause(
+    auth: Authorized<permission::RunsCancel>,
+    state: web::Data<State>,
+    segments: Segments,
+    _form: Form,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let run = segments.run()?;
+    holds::pause(&state.app, auth.actor(), run, Context::request_id(&request)).await?;
+    Ok(see_other(format!("/runs/{run}?done=paused")))
+}
+
+/// `POST /runs/{run}/resume`
+pub async fn resume(
+    auth: Authorized<permission::RunsCancel>,
+    state: web::Data<State>,
+    segments: Segments,
+    _form: Form,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let run = segments.run()?;
+    holds::resume(&state.app, auth.actor(), run, Context::request_id(&request)).await?;
+    Ok(see_other(format!("/runs/{run}?done=resumed")))
 }
 
 const fn trigger_words(trigger: Trigger) -> &'static str {

@@ -169,7 +169,7 @@ function setState(state) {
   mark.classList.toggle('turns', state === 'running');
   setIcon(mark, { succeeded: 'ok', failed: 'fail', paused: 'pause' }[state] ?? state);
   if (isOver()) {
-    page.querySelector('[data-cancel]')?.remove();
+    for (const act of page.querySelectorAll('[data-cancel], [data-pause], [data-resume]')) act.hidden = true;
     log.following = false;
     loadRun();
     showFailure();
@@ -312,6 +312,12 @@ page.querySelector('[data-cancel]')?.addEventListener('submit', async (event) =>
     button.disabled = false;
     toast(error.message, 'fail');
   }
+});
+
+page.querySelector('[data-verify]')?.addEventListener('submit', (event) => {
+  const button = event.target.querySelector('button');
+  button.setAttribute('aria-disabled', 'true');
+  button.textContent = 'Verifying…';
 });
 
 // The live edge moves by itself; once the run is over nothing needs drawing.
