@@ -5,6 +5,7 @@
 pub mod account;
 pub mod agents;
 pub mod approvals;
+pub mod dead_letters;
 pub mod errors;
 mod filters;
 pub mod overview;
@@ -21,29 +22,24 @@ use askama::Template;
 
 use self::view::{Notice, Shell};
 use super::cookies;
+use super::middleware::counts::Counts;
 use super::middleware::identity::Known;
 use super::middleware::shell::Shaped;
 use super::problem::Problem;
 use super::state::State;
 use crate::domain::permission::{Access, Actor, Permission, Resource, authorize};
-use crate::services::approvals as asked;
 
 /// The frame of a page for whoever is signed in.
-async fn shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<String>, nav: &'static str) -> Result<Shell, Problem> {
+fn shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<String>, nav: &'static str) -> Shell {
     let cookie = cookies::session(request).unwrap_or_default();
-    let pending = if may(&known.actor, Permission::ApprovalsRead) {
-        asked::pending(&state.app, &known.actor).await?
-    } else {
-        0
-    };
-    Ok(Shell {
+    Shell {
         title: title.into(),
         person: known.actor.name.clone(),
         form_token: state.app.auth.form_token(&cookie),
         nav,
+        counts: Counts::of(request),
         notice: notice(request),
-        pending,
-    })
+    }
 }
 
 /// What an action that led here has to say. Only words of this list are ever shown.
@@ -53,6 +49,9 @@ fn notice(request: &HttpRequest) -> Option<Notice> {
         "stored" => "Stored. Give it input and watch what it does.",
         "key-revoked" => "The key is revoked. Programs that use it are refused from now on.",
         "password-changed" => "The password is changed. Your other sessions are signed out.",
+        "retried" => "It is tried again from the call that failed.",
+        "discarded" => "Put away. It is no dead letter any more.",
+        "none-selected" => "Nothing was selected, so nothing was done.",
         "paused" => "Paused. It goes on where it stood when someone resumes it.",
         "resumed" => "It goes on.",
         "cancelled" => "Asked it to stop.",

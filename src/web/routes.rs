@@ -1,7 +1,10 @@
 //! The route table: every address of the station, each with what it needs. A handler's first argument says who may
 //! call it; the table takes that from the handler's type, so the two cannot differ.
 
+use std::collections::BTreeMap;
+
 use actix_web::http::Method;
+use actix_web::middleware::from_fn;
 use actix_web::{FromRequest, Handler, HttpResponse, Responder, Route, web};
 
 use super::extract::{Declares, Needs};
@@ -119,6 +122,12 @@ fn page_lines() -> Vec<Line> {
         post("/runs/{run}/pause", pages::runs::show::pause),
         post("/runs/{run}/resume", pages::runs::show::resume),
         post("/runs/{run}/verify", pages::runs::verify::submit),
+        post("/runs/{run}/retry", pages::dead_letters::retry),
+        post("/runs/{run}/discard", pages::dead_letters::discard),
+        get("/runs/{run}/start-over", pages::dead_letters::ask_start_over),
+        post("/runs/{run}/start-over", pages::dead_letters::start_over),
+        get("/dead-letters", pages::dead_letters::show),
+        post("/dead-letters", pages::dead_letters::act),
     ]
 }
 
@@ -174,7 +183,12 @@ fn api_lines() -> Vec<Line> {
 /// Puts the table into an application.
 pub fn configure(config: &mut web::ServiceConfig) {
     let mut resources: Vec<(&'static str, actix_web::Resource)> = Vec::new();
+    // Every POST of the API is done once for its key; starting a run keeps the key by itself, with the run.
+    let mut keyed: BTreeMap<&'static str, Needs> = BTreeMap::new();
     for line in table() {
+        if line.method == Method::POST && line.path.starts_with("/api/") && !line.path.ends_with("/runs") {
+            keyed.insert(line.path, line.needs);
+        }
         let route = (line.make)();
         match resources.iter().position(|(path, _)| *path == line.path) {
             Some(at) => {
@@ -187,8 +201,15 @@ pub fn configure(config: &mut web::ServiceConfig) {
             None => resources.push((line.path, web::resource(line.path).route(route))),
         }
     }
-    for (_, resource) in resources {
-        config.service(resource.default_service(web::to(method_not_allowed)));
+    for (path, resource) in resources {
+        let resource = resource.default_service(web::to(method_not_allowed));
+        match keyed.get(path) {
+            Some(&needs) => {
+                let once = move |request, next| api::idempotency::once(request, next, needs);
+                config.service(resource.wrap(from_fn(once)));
+            }
+            None => _ = config.service(resource),
+        }
     }
 }
 

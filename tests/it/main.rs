@@ -15,6 +15,7 @@ mod auth;
 mod cli;
 mod crash;
 mod examples;
+mod failing;
 mod guests;
 mod openapi;
 mod pages;

@@ -158,7 +158,7 @@ async fn page(known: &Known, state: &State, request: &HttpRequest, said: Said) -
         name: key.name,
     };
     Ok(AccountPage {
-        shell: shell(state, request, known, "Account", "account").await?,
+        shell: shell(state, request, known, "Account", "account"),
         name: actor.name.clone(),
         email: users::email(&state.app, actor).await?,
         role: actor.role.to_string(),

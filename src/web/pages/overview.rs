@@ -63,7 +63,7 @@ pub async fn show(
     let listed = agents::list(app, actor, None, None, AGENT_ROWS).await?;
     let row = |run| run_row(run, &people, now);
     html(&OverviewPage {
-        shell: shell(&state, &request, &auth.known, "Overview", "overview").await?,
+        shell: shell(&state, &request, &auth.known, "Overview", "overview"),
         figures: overview::figures(app, actor, now.minus(DAY)).await?,
         failed: failed.iter().map(row).collect(),
         runs: newest.iter().map(row).collect(),

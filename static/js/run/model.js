@@ -40,6 +40,8 @@ export class RunModel {
     else if (entry.phase === 'end') this.#close(entry);
     else this.#begin(entry);
     if (entry.kind === 'run.recovered') this.#interrupt(entry.at);
+    // What failed goes on: it has not ended after all.
+    if (entry.kind === 'run.retried') this.finished = null;
     if (entry.kind === 'run.finished') {
       this.finished = entry;
       this.#interrupt(entry.at);

@@ -1,6 +1,6 @@
 // What an item of the journal says, in plain words.
 
-import { bytes, compact, count, host, money, plural } from './format.js';
+import { bytes, compact, count, duration, host, money, plural } from './format.js';
 
 const families = {
   'models.chat': 'model', 'http.send': 'web', 'calls.all': 'calls', log: 'log', step: 'step', progress: 'progress', emit: 'emit',
@@ -34,6 +34,7 @@ const say = {
   'run.recovered': () => ['went on after an interruption', '', ['replayed from the journal']],
   'run.paused': (m) => [m.hold === 'pause' ? 'paused' : `held: ${m.hold?.replaceAll('_', ' ')}`, '', []],
   'run.resumed': () => ['resumed', '', []],
+  'run.retried': (m) => ['tried again', '', [m.by ? `by ${m.by}` : m.attempt && `attempt ${m.attempt} of ${m.of}`, m.delay_ms !== undefined && `after ${duration(m.delay_ms)}`, m.reason && codeWords(m.reason)]],
   'run.cancel-requested': () => ['asked to stop', '', []],
   'run.finished': (m) => [m.state ?? 'finished', '', [m.message ?? (m.reason && reasonWords(m.reason)), m.fuel && `${compact(m.fuel)} fuel`]],
   'run.verified': (m) => [`verified: ${verdicts[m.result] ?? m.result}`, '', [m.by && `by ${m.by}`, m.reason && reasonWords(m.reason)]],

@@ -31,6 +31,8 @@ pub enum Reply {
     Text(String),
     /// The connection stays open and nothing comes.
     Silence,
+    /// The connection is closed without an answer.
+    HangUp,
 }
 
 pub struct Site {
@@ -107,6 +109,7 @@ async fn serve(mut stream: TcpStream, answer: impl Fn(&Asked) -> Reply) {
             // A client that has gone is no concern of the site's.
             _ = stream.write_all(whole.as_bytes()).await;
         }
+        Reply::HangUp => {}
         Reply::Silence => {
             let mut rest = [0; 64];
             while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {}

@@ -48,7 +48,7 @@ pub async fn show(
     let page = Page::cut(found, ROWS, |listed| listed.agent.name.clone());
     let (next, first) = page_links("/agents", &[("q", &q)], page.next.as_deref(), is_first);
     html(&ListPage {
-        shell: shell(&state, &request, &auth.known, "Agents", "agents").await?,
+        shell: shell(&state, &request, &auth.known, "Agents", "agents"),
         agents: agent_rows(&state, auth.actor(), &page.items).await?,
         may_write: may(auth.actor(), Permission::AgentsWrite),
         query: q,

@@ -95,7 +95,7 @@ pub async fn show(auth: Auth, state: web::Data<State>, query: Query<Mode>, reque
         mode: query.0.get(),
         ..starter()
     };
-    html(&new_page(&auth, &state, &request, editor).await?)
+    html(&new_page(&auth, &state, &request, editor))
 }
 
 /// `POST /agents/new`
@@ -110,7 +110,7 @@ pub async fn submit(auth: Auth, state: web::Data<State>, parts: Parts, request: 
                 findings,
                 ..sent.editor(FILE_DEFAULT)
             };
-            html_of(&problem, &new_page(&auth, &state, &request, editor).await?)
+            html_of(&problem, &new_page(&auth, &state, &request, editor))
         }
     }
 }
@@ -140,7 +140,7 @@ pub async fn show_version(
         readme: latest.readme.clone().unwrap_or_default(),
         ..AgentEditor::default()
     };
-    html(&version_page(&auth, &state, &request, &agent, editor).await?)
+    html(&version_page(&auth, &state, &request, &agent, editor))
 }
 
 /// `POST /agents/{agent}/versions/new`
@@ -166,7 +166,7 @@ pub async fn submit_version(
                 findings,
                 ..sent.editor(&latest.manifest.entry)
             };
-            html_of(&problem, &version_page(&auth, &state, &request, &agent, editor).await?)
+            html_of(&problem, &version_page(&auth, &state, &request, &agent, editor))
         }
     }
 }
@@ -284,27 +284,21 @@ fn raised(latest: &AgentVersion) -> String {
     text
 }
 
-async fn new_page(auth: &Auth, state: &State, request: &HttpRequest, editor: AgentEditor) -> Result<NewPage, Problem> {
-    Ok(NewPage {
-        shell: shell(state, request, &auth.known, "New agent", "agents").await?,
+fn new_page(auth: &Auth, state: &State, request: &HttpRequest, editor: AgentEditor) -> NewPage {
+    NewPage {
+        shell: shell(state, request, &auth.known, "New agent", "agents"),
         editor: AgentEditor {
             action: "/agents/new".to_owned(),
             submit: "Save the agent".to_owned(),
             back: "/agents".to_owned(),
             ..editor
         },
-    })
+    }
 }
 
-async fn version_page(
-    auth: &Auth,
-    state: &State,
-    request: &HttpRequest,
-    agent: &Agent,
-    editor: AgentEditor,
-) -> Result<VersionPage, Problem> {
-    Ok(VersionPage {
-        shell: shell(state, request, &auth.known, format!("New version of {}", agent.name), "agents").await?,
+fn version_page(auth: &Auth, state: &State, request: &HttpRequest, agent: &Agent, editor: AgentEditor) -> VersionPage {
+    VersionPage {
+        shell: shell(state, request, &auth.known, format!("New version of {}", agent.name), "agents"),
         agent_name: agent.name.clone(),
         latest_version: agent.latest_version.to_string(),
         editor: AgentEditor {
@@ -313,5 +307,5 @@ async fn version_page(
             back: format!("/agents/{}", agent.name),
             ..editor
         },
-    })
+    }
 }

@@ -78,7 +78,7 @@ pub async fn show(
     let input = earlier
         .or_else(|| chosen.sample_input.clone())
         .map_or_else(|| "{}".to_owned(), |text| pretty(&text));
-    html(&page(&auth, &state, &request, (&agent, &versions, &chosen), input, Vec::new()).await?)
+    html(&page(&auth, &state, &request, (&agent, &versions, &chosen), input, Vec::new()))
 }
 
 /// `POST /agents/{agent}/run`
@@ -104,7 +104,7 @@ pub async fn submit(
         Ok(run) => Ok(see_other(format!("/runs/{run}"))),
         Err(Error::Invalid(fields)) => {
             let errors = fields.iter().cloned().map(Wrong::from).collect();
-            let page = page(&auth, &state, &request, (&agent, &versions, &chosen), typed, errors).await?;
+            let page = page(&auth, &state, &request, (&agent, &versions, &chosen), typed, errors);
             html_of(&Problem::from(Error::Invalid(fields)), &page)
         }
         Err(error) => Err(error.into()),
@@ -130,16 +130,16 @@ async fn target(
     Ok((agent, versions, chosen))
 }
 
-async fn page(
+fn page(
     auth: &Auth,
     state: &State,
     request: &HttpRequest,
     (agent, versions, chosen): (&Agent, &[AgentVersion], &AgentVersion),
     input: String,
     errors: Vec<Wrong>,
-) -> Result<RunFormPage, Problem> {
-    Ok(RunFormPage {
-        shell: shell(state, request, &auth.known, format!("Run {}", agent.name), "agents").await?,
+) -> RunFormPage {
+    RunFormPage {
+        shell: shell(state, request, &auth.known, format!("Run {}", agent.name), "agents"),
         agent: RunTarget {
             name: agent.name.clone(),
             summary: chosen.manifest.summary.clone(),
@@ -151,5 +151,5 @@ async fn page(
         input,
         errors,
         capabilities: capabilities(&chosen.manifest.capabilities),
-    })
+    }
 }

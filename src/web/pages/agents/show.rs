@@ -121,7 +121,7 @@ pub async fn show(
     };
     let manifest = &shown.manifest;
     html(&AgentPage {
-        shell: shell(&state, &request, &auth.known, agent.name.clone(), "agents").await?,
+        shell: shell(&state, &request, &auth.known, agent.name.clone(), "agents"),
         agent: head(&agent, shown, &people, &state),
         tab,
         version_count: versions.len() as u64,

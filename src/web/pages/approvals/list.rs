@@ -58,7 +58,7 @@ pub async fn show(
     let filter = if wanted == ApprovalState::Pending { "" } else { wanted.as_str() };
     let (next, first) = page_links("/approvals", &[("state", filter)], page.next.as_deref(), choice.cursor.is_empty());
     html(&ListPage {
-        shell: shell(&state, &request, &auth.known, "Approvals", "approvals").await?,
+        shell: shell(&state, &request, &auth.known, "Approvals", "approvals"),
         state: wanted.as_str(),
         approvals: page
             .items

@@ -124,7 +124,7 @@ async fn page(
     let arguments: Value = serde_json::from_str(&approval.arguments).unwrap_or_default();
     let card = ApprovalCard::new(approval, &known.actor, Place::Queue, state.app.clock.now());
     Ok(ShowPage {
-        shell: shell(state, request, known, title(&approval.action, &arguments), "approvals").await?,
+        shell: shell(state, request, known, title(&approval.action, &arguments), "approvals"),
         approval: ApprovalCard { typed, ..card },
         conflict,
     })

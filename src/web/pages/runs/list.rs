@@ -71,7 +71,7 @@ pub async fn show(
     let (next, first) = page_links("/runs", &query, page.next.as_deref(), choice.cursor.is_empty());
     let people = People(users::names(&state.app, actor.org).await?);
     html(&ListPage {
-        shell: shell(&state, &request, &auth.known, "Runs", "runs").await?,
+        shell: shell(&state, &request, &auth.known, "Runs", "runs"),
         runs: page.items.iter().map(|run| run_row(run, &people, now)).collect(),
         state: choice.state,
         agent: choice.agent,

@@ -9,7 +9,7 @@ use super::words;
 use crate::domain::call::ArtifactInfo;
 use crate::domain::failure::EndReason;
 use crate::domain::permission::Permission;
-use crate::domain::run::Trigger;
+use crate::domain::run::{RunState, Trigger};
 use crate::domain::time::Timestamp;
 use crate::services::{holds, runs, users, verify};
 use crate::store::runs::Run;
@@ -55,6 +55,9 @@ struct RunPage {
     entries: u64,
     may_cancel: bool,
     may_verify: bool,
+    failed: bool,
+    dead: bool,
+    may_retry: bool,
     may_start: bool,
     failure: Option<RunFailure>,
     input: String,
@@ -94,7 +97,7 @@ pub async fn show(
         text: words::line(entry),
     };
     html(&ShowPage {
-        shell: shell(&state, &request, &auth.known, format!("{} {}", run.agent_name, run.id), "runs").await?,
+        shell: shell(&state, &request, &auth.known, format!("{} {}", run.agent_name, run.id), "runs"),
         lines: entries.iter().map(line).collect(),
         artifacts,
         verified: verify::newest(&state.app, actor, &run)
@@ -120,6 +123,9 @@ pub async fn show(
             entries: run.last_seq,
             may_cancel: !run.state.is_terminal() && may(actor, Permission::RunsCancel),
             may_verify: run.state.is_terminal() && may(actor, Permission::RunsCancel),
+            failed: run.state == RunState::Failed,
+            dead: run.dead,
+            may_retry: may(actor, Permission::RunsCancel),
             may_start: may(actor, Permission::RunsStart),
             failure: failure(&run),
             input: pretty(&input),

@@ -67,7 +67,7 @@ pub async fn show(
     }
     let (next, first) = page_links("/sessions", &[], page.next.as_deref(), cursor.is_empty());
     html(&ListPage {
-        shell: shell(&state, &request, &auth.known, "Sessions", "sessions").await?,
+        shell: shell(&state, &request, &auth.known, "Sessions", "sessions"),
         sessions: rows,
         may_start: may(actor, Permission::RunsStart) && may(actor, Permission::RunsMessage),
         next,

@@ -5,6 +5,7 @@ use askama::Template;
 use serde::Deserialize;
 
 use crate::domain::limits::PAGE_MAX;
+use crate::domain::retry::RetryChange;
 use crate::domain::run::Trigger;
 use crate::services::agents::{self, AgentRef};
 use crate::services::runs::{self, StartRun};
@@ -88,6 +89,8 @@ pub async fn submit(
         version: None,
         input: if input.is_empty() { "{}".to_owned() } else { input.to_owned() },
         trigger: Trigger::Manual,
+        priority: 0,
+        retry: RetryChange::default(),
         message: (!message.is_empty()).then(|| message.to_owned()),
     };
     match runs::start(&state.app, auth.actor(), start).await {
@@ -143,7 +146,7 @@ async fn page(known: &Known, state: &State, request: &HttpRequest, agent: &str, 
         choosable.collect()
     };
     Ok(NewPage {
-        shell: shell(state, request, known, "New chat", "sessions").await?,
+        shell: shell(state, request, known, "New chat", "sessions"),
         agents,
         chosen,
     })

@@ -185,7 +185,7 @@ async fn page(
     lines.sort_by_key(|(at, _)| *at);
     let ended = run.state.is_terminal();
     Ok(ShowPage {
-        shell: shell(state, request, known, format!("Chat with {}", run.agent_name), "sessions").await?,
+        shell: shell(state, request, known, format!("Chat with {}", run.agent_name), "sessions"),
         lines: lines.into_iter().map(|(_, line)| line).collect(),
         earlier,
         newest: before.is_none(),
