@@ -17,7 +17,9 @@ use crate::web::api::Segments;
 use crate::web::context::Context;
 use crate::web::extract::form::Form;
 use crate::web::extract::{Authorized, may as permission};
+use crate::web::pages::approvals::card::{ApprovalCard, Place, pending_of};
 use crate::web::pages::view::{People, Shell, When, duration_of, pretty};
+use crate::web::pages::waits::{self, Waits};
 use crate::web::pages::{filters, html, may, see_other, shell};
 use crate::web::problem::Problem;
 use crate::web::state::State;
@@ -32,11 +34,16 @@ struct ShowPage {
     run: RunPage,
     lines: Vec<Line>,
     artifacts: Vec<ArtifactInfo>,
+    approvals: Vec<ApprovalCard>,
     verified: Option<VerifiedNote>,
 }
 
 struct RunPage {
     id: String,
+    /// The run that started it.
+    parent: Option<String>,
+    session: bool,
+    waits: Option<Waits>,
     agent: String,
     version: String,
     state: &'static str,
@@ -100,11 +107,15 @@ pub async fn show(
         shell: shell(&state, &request, &auth.known, format!("{} {}", run.agent_name, run.id), "runs"),
         lines: entries.iter().map(line).collect(),
         artifacts,
+        approvals: pending_of(&state, actor, run.id, Place::Run).await?,
         verified: verify::newest(&state.app, actor, &run)
             .await?
             .map(|noted| VerifiedNote::new(noted, &people, now)),
         run: RunPage {
             id: run.id.to_string(),
+            parent: run.parent.map(|parent| parent.to_string()),
+            session: run.session,
+            waits: waits::of_run(&state, actor, &run).await?,
             agent: run.agent_name.clone(),
             version: run.agent_version.clone(),
             state: run.shown().as_str(),

@@ -59,7 +59,7 @@ pub async fn show(
             id: run.id.to_string(),
             agent: run.agent_name.clone(),
             version: run.agent_version.clone(),
-            state: run.state.as_str(),
+            state: run.shown().as_str(),
             waits: waits::of_run(&state, actor, run).await?,
             started_by: people.name(run.started_by),
             created: When::new(run.created_at, now),

@@ -194,7 +194,7 @@ async fn page(
             id: run.id.to_string(),
             agent: run.agent_name.clone(),
             version: run.agent_version.clone(),
-            state: run.state.as_str(),
+            state: run.shown().as_str(),
             created_ms: run.created_at.as_ms(),
             finished_ms: run.finished_at.map(Timestamp::as_ms),
             ended,
