@@ -265,6 +265,8 @@ impl<'a> Person<'a> {
             _ => true,
         };
         if in_time {
+            // What is cancelled is not held any more.
+            self.acknowledged.paused.remove(&id);
             let answer = self.ask(http, &format!("/api/v1/runs/{id}/cancel"), json!({})).await?;
             assert!(
                 [200, 202, 409].contains(&answer.status.as_u16()),
@@ -353,7 +355,8 @@ impl<'a> Person<'a> {
         }
         for run in &self.acknowledged.paused {
             let kept = row("SELECT id FROM runs WHERE id = ?1 AND (holds <> 0 OR finished_at IS NOT NULL)", run);
-            assert!(kept.is_some(), "that {run} is paused was lost");
+            let state = row("SELECT agent_name || ' ' || state FROM runs WHERE id = ?1", run);
+            assert!(kept.is_some(), "that {run} is paused was lost: {state:?}");
         }
         for (run, state) in &self.acknowledged.ended {
             assert_eq!(
