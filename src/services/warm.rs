@@ -189,17 +189,19 @@ mod tests {
     #[tokio::test]
     async fn an_instance_of_another_segment_is_not_woken() {
         let warm = Warm::default();
-        let waiting = warm.keep(run(1), 3, Fence::new(1), Stop::default());
-        assert!(warm.take(run(1), 4, 2).is_none());
+        let run = run(1);
+        let waiting = warm.keep(run, 3, Fence::new(1), Stop::default());
+        assert!(warm.take(run, 4, 2).is_none());
         assert!(waiting.await.is_err());
     }
 
     #[tokio::test]
     async fn an_instance_behind_which_another_start_went_on_is_not_woken() {
         let warm = Warm::default();
+        let run = run(1);
         // Claimed under 2 before this was kept, so that the next claim is the third.
-        let late = warm.keep(run(1), 0, Fence::new(1), Stop::default());
-        assert!(warm.take(run(1), 0, 3).is_none());
+        let late = warm.keep(run, 0, Fence::new(1), Stop::default());
+        assert!(warm.take(run, 0, 3).is_none());
         assert!(late.await.is_err());
     }
 
