@@ -21,7 +21,7 @@ use rusqlite::named_params;
 use serde_json::json;
 
 use super::hash::Hash;
-use super::waits::Key;
+use super::waits::{self, Key};
 use super::{Error, Reader, Scope, Tx, journal, ledger, payloads};
 use crate::domain::failure::EndReason;
 use crate::domain::id::{AgentId, OrgId, PrincipalId, RunId, VersionId};
@@ -227,9 +227,11 @@ pub fn finish(
     let entangled = entangled.ok_or(Error::Fenced)?;
     ledger::settle_left(tx, org, run, now)?;
     if entangled {
-        settle(tx, org, run, now, touched)?;
+        settle(tx, org, run, now, touched)
+    } else {
+        // Of its own time only, which concerns nobody else.
+        waits::clear(tx, org, run)
     }
-    Ok(())
 }
 
 /// Puts the next segment in force.

@@ -43,6 +43,12 @@ struct Wanted {
     ended: bool,
 }
 
+impl Wanted {
+    fn has_key(&self) -> bool {
+        self.number.is_multiple_of(2)
+    }
+}
+
 /// What the station has said that it did.
 #[derive(Default)]
 struct Acknowledged {
@@ -126,7 +132,7 @@ impl<'a> Person<'a> {
 
     /// Finds out what became of the requests that the last station did not answer.
     pub async fn reconnect(&mut self, http: &Http) -> Result<(), Gone> {
-        if self.wanted.iter().any(|wanted| wanted.id.is_none()) {
+        if self.wanted.iter().any(|wanted| wanted.id.is_none() && !wanted.has_key()) {
             self.find_unanswered(http).await?;
         }
         for wanted in self.wanted.iter_mut().filter(|wanted| wanted.kind == Kind::Chat && !wanted.ended) {
@@ -149,7 +155,8 @@ impl<'a> Person<'a> {
             }
             let whole = Self::read(http, &format!("/api/v1/runs/{id}")).await?;
             let token = whole["input"]["token"].as_str().unwrap();
-            if let Some(wanted) = self.wanted.iter_mut().find(|wanted| wanted.token == token) {
+            let unknown = self.wanted.iter_mut().find(|wanted| wanted.token == token && !wanted.has_key());
+            if let Some(wanted) = unknown {
                 assert_eq!(wanted.id.replace(id.to_owned()), None, "{token} was started twice");
             }
         }
@@ -184,6 +191,9 @@ impl<'a> Person<'a> {
             }
             let input = workload::input(wanted.kind, &wanted.token, wanted.number, &self.outside.addresses());
             let body = json!({ "agent": wanted.kind.agent(), "input": input });
+            // Sent again with its key it is the same run; without, an unanswered one is looked for before.
+            let keyed = http.with("idempotency-key", &wanted.token);
+            let http = if wanted.has_key() { &keyed } else { http };
             let started = self.ask(http, &format!("{WORKSPACE}/runs"), body).await?.expect(202).json();
             let id = started["id"].as_str().unwrap().to_owned();
             self.acknowledged.runs.insert(id.clone());
@@ -255,6 +265,8 @@ impl<'a> Person<'a> {
             _ => true,
         };
         if in_time {
+            // What is cancelled is not held any more.
+            self.acknowledged.paused.remove(&id);
             let answer = self.ask(http, &format!("/api/v1/runs/{id}/cancel"), json!({})).await?;
             assert!(
                 [200, 202, 409].contains(&answer.status.as_u16()),
@@ -343,7 +355,8 @@ impl<'a> Person<'a> {
         }
         for run in &self.acknowledged.paused {
             let kept = row("SELECT id FROM runs WHERE id = ?1 AND (holds <> 0 OR finished_at IS NOT NULL)", run);
-            assert!(kept.is_some(), "that {run} is paused was lost");
+            let state = row("SELECT agent_name || ' ' || state FROM runs WHERE id = ?1", run);
+            assert!(kept.is_some(), "that {run} is paused was lost: {state:?}");
         }
         for (run, state) in &self.acknowledged.ended {
             assert_eq!(
@@ -361,6 +374,10 @@ impl<'a> Person<'a> {
             .query_row("SELECT count(*) FROM runs WHERE finished_at IS NULL", [], |row| row.get(0))
             .unwrap();
         assert_eq!(stuck, 0, "a run that nobody asked for has not ended");
+        let started: u64 = db
+            .query_row("SELECT count(*) FROM runs WHERE parent_run_id IS NULL", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(started, self.next, "a run was started twice");
         for wanted in std::mem::take(&mut self.wanted) {
             let id = wanted.id.unwrap();
             let children: i64 = db

@@ -55,7 +55,8 @@ impl Kind {
 
 /// The rules of the model: it answers slowly enough to be killed meanwhile, and fails twice in the life of a station.
 pub const RULES: &str = "[[rule]]
-user = \"flaky\"
+user = \"flaky: what of (?P<what>.+)\"
+reply = \"answer to ${what}\"
 fail = { code = \"unavailable\", times = 2 }
 
 [[rule]]
