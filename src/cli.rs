@@ -12,6 +12,7 @@ mod run;
 mod serve;
 mod station;
 mod timeline;
+mod verify;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;

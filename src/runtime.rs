@@ -18,6 +18,7 @@ pub mod segment;
 pub use bindings::WIT_VERSION;
 pub use components::Components;
 pub use engine::Sandbox;
+pub use replay::{Aspect, Difference};
 
 /// What can go wrong with the sandbox itself, as opposed to with a guest.
 #[derive(Debug, thiserror::Error)]

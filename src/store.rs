@@ -17,6 +17,7 @@ mod checkpoint;
 mod connection;
 pub mod conversation;
 mod error;
+pub mod forks;
 mod hash;
 mod health;
 pub mod idempotency;
@@ -118,8 +119,13 @@ struct Inner {
     data_dir: PathBuf,
     synchronous: Synchronous,
     clock: SharedClock,
-    writer: Writer,
     readers: Readers,
+    /// Nothing where the store is only read.
+    writing: Option<Writing>,
+}
+
+struct Writing {
+    writer: Writer,
     checkpointer: Checkpointer,
     lock: Arc<Lock>,
 }
@@ -156,12 +162,56 @@ impl Store {
                 data_dir,
                 synchronous,
                 clock,
-                writer,
                 readers,
-                checkpointer,
-                lock,
+                writing: Some(Writing {
+                    writer,
+                    checkpointer,
+                    lock,
+                }),
             }),
         })
+    }
+
+    /// Opens the database of a data directory for reading only, beside a process that may be serving it. Every write is refused.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is no database, [`Error::OtherSchema`] where another release made it.
+    pub async fn open_beside(options: Options, clock: SharedClock) -> Result<Self, Error> {
+        connection::require_version()?;
+        let Options {
+            data_dir,
+            synchronous,
+            readers,
+            ..
+        } = options;
+        let file = data_dir.join(DATABASE_FILE);
+        if !file.exists() {
+            return Err(Error::NotFound);
+        }
+        let readers = Readers::open(&file, readers, Arc::clone(&clock))?;
+        let version: u32 = readers
+            .run(|reader| reader.get("PRAGMA user_version", [], |row| row.get(0)))
+            .await?;
+        if version != SCHEMA_VERSION {
+            return Err(Error::OtherSchema {
+                file: version,
+                binary: SCHEMA_VERSION,
+            });
+        }
+        Ok(Self {
+            inner: Arc::new(Inner {
+                data_dir,
+                synchronous,
+                clock,
+                readers,
+                writing: None,
+            }),
+        })
+    }
+
+    /// Whether it was opened with [`Self::open_beside`].
+    pub fn is_read_only(&self) -> bool {
+        self.inner.writing.is_none()
     }
 
     /// Runs `work` in the writer's transaction and answers once it is committed. An `Err` or a panic undoes what it did, and only that.
@@ -176,13 +226,14 @@ impl Store {
     /// Queues `work` and returns as soon as its place in the order is certain.
     ///
     /// # Errors
-    /// [`Error::Busy`] where the queue stays full or the store is closing.
+    /// [`Error::Busy`] where the queue stays full or the store is closing, [`Error::ReadOnly`] where it is only read.
     pub async fn enqueue<T, F>(&self, work: F) -> Result<Pending<T>, Error>
     where
         T: Send + 'static,
         F: FnOnce(&Tx<'_>) -> Result<T, Error> + Send + 'static,
     {
-        self.inner.writer.enqueue(work).await
+        let writing = self.inner.writing.as_ref().ok_or(Error::ReadOnly)?;
+        writing.writer.enqueue(work).await
     }
 
     /// Runs `work` on a reader's connection, in one snapshot of the database.
@@ -197,11 +248,15 @@ impl Store {
     /// Finishes the queued writes, folds the log into the database and lets go of the data directory. Later writes are refused.
     pub async fn close(&self) -> Result<(), Error> {
         let inner = Arc::clone(&self.inner);
-        inner.writer.stop().await;
+        if let Some(writing) = &inner.writing {
+            writing.writer.stop().await;
+        }
         tokio::task::spawn_blocking(move || {
-            inner.writer.join();
-            inner.checkpointer.stop();
-            inner.lock.release();
+            if let Some(writing) = &inner.writing {
+                writing.writer.join();
+                writing.checkpointer.stop();
+                writing.lock.release();
+            }
         })
         .await
         .map_err(Error::internal)
@@ -222,7 +277,10 @@ impl Store {
 
     /// How many transactions and writes have been committed since the store was opened.
     pub fn writer_stats(&self) -> WriterStats {
-        self.inner.writer.stats()
+        self.inner
+            .writing
+            .as_ref()
+            .map_or_else(WriterStats::default, |writing| writing.writer.stats())
     }
 }
 

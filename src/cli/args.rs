@@ -78,7 +78,7 @@ pub enum Command {
     },
     /// Make the first owner without a browser
     Init(Init),
-    /// Run an agent without a server and print its output
+    /// Run an agent without a server and print its output, or verify a finished run
     Run(Run),
     /// Check an agent's files
     Agent(Agent),
@@ -120,9 +120,13 @@ pub struct Init {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Run {
-    /// An agent's folder, or a .js or .wasm file
-    pub path: PathBuf,
+    #[command(subcommand)]
+    pub command: Option<RunCommand>,
+    /// An agent's folder, or a .js or .wasm file; write ./verify for a folder of that name
+    #[arg(required = true)]
+    pub path: Option<PathBuf>,
     /// The input, JSON [default: {}]
     #[arg(long, value_name = "JSON", conflicts_with = "input_file")]
     pub input: Option<String>,
@@ -140,6 +144,20 @@ pub struct Run {
     pub artifacts: Option<PathBuf>,
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RunCommand {
+    /// Execute a finished run of the data directory again, without the outside world, and compare it with its journal
+    Verify {
+        /// The run's id
+        id: String,
+        /// The organization's short name
+        #[arg(long, default_value = "default", value_name = "SLUG")]
+        org: String,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
 }
 
 #[derive(Debug, ClapArgs)]

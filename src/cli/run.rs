@@ -10,9 +10,9 @@ use anyhow::{Context as _, bail};
 use serde_json::json;
 
 use self::attend::Attendant;
-use super::args::{Output, Run};
+use super::args::{Output, Run, RunCommand};
 use super::station::{self, Station};
-use super::{Exit, data, files, say};
+use super::{Exit, data, files, say, verify};
 use crate::config::Config;
 use crate::domain::id::{AgentId, RunId};
 use crate::domain::limits::INPUT_BYTES_MAX;
@@ -22,8 +22,14 @@ use crate::services::agents::{AgentRef, Target};
 use crate::services::{self, agents, runs};
 
 pub async fn run(config: Config, args: Run) -> anyhow::Result<Exit> {
-    let upload = files::agent(&args.path)?;
-    let children = files::children(&args.path, &upload)?;
+    if let Some(RunCommand::Verify { id, org, output }) = args.command {
+        return verify::verify(config, &id, org, output).await;
+    }
+    let Some(path) = &args.path else {
+        bail!("name an agent's folder, or a .js or .wasm file");
+    };
+    let upload = files::agent(path)?;
+    let children = files::children(path, &upload)?;
     let input = input(&args)?;
     let station = station::temporary(config.without_retries()).await?;
     let exit = execute(&station, &args, upload, children, input).await;
@@ -139,9 +145,8 @@ async fn execute(
         }
     }
     Ok(match run.state {
-        RunState::Succeeded => Exit::Success,
-        // A session whose messages have ended; it could go on.
-        RunState::Waiting => Exit::Success,
+        // One that waits is a session whose messages have ended; it could go on.
+        RunState::Succeeded | RunState::Waiting => Exit::Success,
         _ => Exit::Failure,
     })
 }

@@ -47,11 +47,23 @@ fn clock() -> SharedClock {
 
 /// Opens the store of the data directory.
 pub fn store(config: &Config) -> anyhow::Result<Store> {
+    Ok(Store::open(options(config), clock())?)
+}
+
+/// Opens the store of the data directory; where a station is serving it, for reading only.
+pub async fn store_or_beside(config: &Config) -> anyhow::Result<Store> {
+    match Store::open(options(config), clock()) {
+        Err(store::Error::Locked(_)) => Ok(Store::open_beside(options(config), clock()).await?),
+        opened => Ok(opened?),
+    }
+}
+
+fn options(config: &Config) -> store::Options {
     let synchronous = match config.store.synchronous {
         settings::Synchronous::Full => Synchronous::Full,
         settings::Synchronous::Normal => Synchronous::Normal,
     };
-    let options = store::Options {
+    store::Options {
         synchronous,
         readers: config.store.readers,
         on_fatal: Some(Arc::new(|why| {
@@ -62,8 +74,7 @@ pub fn store(config: &Config) -> anyhow::Result<Store> {
             std::process::abort();
         })),
         ..store::Options::new(config.data.clone())
-    };
-    Ok(Store::open(options, clock())?)
+    }
 }
 
 /// The station of the data directory. Nothing runs yet.

@@ -184,12 +184,11 @@ fn waiting(kind: &str, phase: Phase, meta: &Value) -> Option<(&'static str, &'st
         ("agents.start", _) => ("●", "", format!("started {} as {}", text(meta, "agent"), text(meta, "run"))),
         ("agents.ask", Phase::Start) => ("◌", DIM, format!("asks {}", text(meta, "run"))),
         ("agents.ask", _) => ("●", "", format!("{} answered", text(meta, "run"))),
-        ("waits.open" | "waits.close", _) => return None,
         ("waits.any", Phase::Start) => ("◌", DIM, "waits for whichever comes first".to_owned()),
         ("waits.any", _) => ("●", "", "one of them came".to_owned()),
         ("clock.sleep", Phase::Start) => ("◌", DIM, "sleeps".to_owned()),
         ("clock.sleep", _) => ("●", "", "woke".to_owned()),
-        (kind::SEGMENT_STARTED | kind::SEGMENT_ENDED | "step", _) => return None,
+        (kind::SEGMENT_STARTED | kind::SEGMENT_ENDED | "step" | "waits.open" | "waits.close", _) => return None,
         (_, Phase::Start) => ("◌", DIM, kind.to_owned()),
         (other, _) => ("●", "", other.to_owned()),
     })

@@ -277,6 +277,31 @@ impl CallResult {
     }
 }
 
+impl Reply {
+    /// Whether this is what the function answers.
+    pub fn fits(&self, function: &str) -> bool {
+        match function {
+            "models.chat" => matches!(self, Self::Chat(_)),
+            "http.send" => matches!(self, Self::Http(_)),
+            "memory.get" => matches!(self, Self::MemoryEntry(_)),
+            "memory.put" => matches!(self, Self::MemoryVersion(_)),
+            "memory.delete" => matches!(self, Self::MemoryDeleted(_)),
+            "memory.list" | "memory.search" => matches!(self, Self::MemoryPage(_)),
+            "artifacts.put" => matches!(self, Self::Artifact(_)),
+            "artifacts.get" => matches!(self, Self::ArtifactFound(_)),
+            "artifacts.list" => matches!(self, Self::Artifacts(_)),
+            "clock.sleep" | "inbox.reply" | "waits.close" => matches!(self, Self::Done),
+            "approvals.request" => matches!(self, Self::Decision(_)),
+            "inbox.receive" => matches!(self, Self::Message(_)),
+            "agents.start" => matches!(self, Self::Child(_)),
+            "agents.ask" => matches!(self, Self::Answer(_)),
+            "waits.open" => matches!(self, Self::Handle(_)),
+            "waits.any" => matches!(self, Self::Ready(_)),
+            _ => false,
+        }
+    }
+}
+
 /// Raised when the way fingerprints are made changes, so that old journals are not compared with new ones.
 const FINGERPRINT_VERSION: u8 = 1;
 

@@ -184,6 +184,11 @@ pub struct Entry {
     pub response: PayloadRef,
 }
 
+/// Whether a payload was erased: `{"erased": …, "hash": …}` stands in its place.
+pub fn is_erased(payload: &str) -> bool {
+    serde_json::from_str::<serde_json::Value>(payload).is_ok_and(|value| value.get("erased").is_some() && value.get("hash").is_some())
+}
+
 /// Where an entry's payload is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PayloadRef {

@@ -101,6 +101,14 @@ fn decide_http(granted: &Capabilities, method: &str, url: &str) -> Decision {
     }
 }
 
+/// What holds in a fork whose writes ask: what would be allowed to change something outside waits for a person first.
+pub fn ask_before_writes(decided: Decision, class: EffectClass) -> Decision {
+    match decided {
+        Decision::Allow(_) if matches!(class, EffectClass::WriteOnce | EffectClass::WriteIdempotent) => Decision::Ask("fork.ask-writes"),
+        decided => decided,
+    }
+}
+
 /// The class of a call under these grants: a host that names its idempotency header takes repeated writes.
 pub fn effect_class(granted: &Capabilities, call: &Call) -> EffectClass {
     if idempotency_header(granted, call).is_some() {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::failure::codes;
+use super::id::RunId;
 
 codes! {
     /// Where a run is in its life.
@@ -166,6 +167,9 @@ codes! {
     }
 }
 
+/// Stands in the name of a fork's environment between the one beneath it and the fork's id.
+const FORK: &str = "/fork:";
+
 /// Where a run's side of the world lives.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -174,6 +178,22 @@ pub struct Environment(String);
 impl Environment {
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The environment of a fork: reads fall through to this one, writes stay in it.
+    #[must_use]
+    pub fn fork(&self, run: RunId) -> Self {
+        Self(format!("{}{FORK}{run}", self.0))
+    }
+
+    /// This environment and those beneath it, of which it is a view, from the top down.
+    pub fn layers(&self) -> impl Iterator<Item = Self> {
+        let mut rest = Some(self.0.as_str());
+        std::iter::from_fn(move || {
+            let layer = rest?;
+            rest = layer.rsplit_once(FORK).map(|(beneath, _)| beneath);
+            Some(Self(layer.to_owned()))
+        })
     }
 
     /// An environment as the database has it.
@@ -213,6 +233,15 @@ mod tests {
             assert_eq!(shown == Shown::Paused, !state.is_terminal(), "{state}");
         }
         assert!(held.without(Hold::Pause).is_empty());
+    }
+
+    #[test]
+    fn a_fork_of_a_fork_lies_on_both() {
+        let run = RunId::new(crate::domain::time::Timestamp::from_ms(1));
+        let whole = Environment::default();
+        let (one, two) = (whole.fork(run), whole.fork(run).fork(run));
+        assert_eq!(whole.layers().collect::<Vec<_>>(), [whole.clone()]);
+        assert_eq!(two.layers().collect::<Vec<_>>(), [two.clone(), one, whole]);
     }
 
     #[test]

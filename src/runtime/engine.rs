@@ -27,6 +27,8 @@ const KEEP_RESIDENT_BYTES: usize = 1 << 20;
 
 /// Scripts that are checked at one time, beside the runs.
 const CHECK_SLOTS: u32 = 4;
+/// Finished runs that are executed again at one time to verify them, beside the runs.
+const VERIFY_SLOTS: u32 = 1;
 
 /// What both the station and the compile child must agree on, or compiled code is refused.
 fn base_config() -> Config {
@@ -75,6 +77,8 @@ pub struct Sandbox {
     pub(super) linker: Arc<Linker<Guest>>,
     /// Admission to the slots for checks.
     pub(super) checks: Arc<Semaphore>,
+    /// Admission to the slot for verifying; whoever verifies a run holds it.
+    pub verifying: Arc<Semaphore>,
     slots: u32,
 }
 
@@ -110,7 +114,7 @@ impl Sandbox {
     /// # Errors
     /// The address space for the pool cannot be had.
     pub fn new(slots: u32) -> Result<Self, Error> {
-        let pooled = slots.saturating_add(CHECK_SLOTS);
+        let pooled = slots.saturating_add(CHECK_SLOTS + VERIFY_SLOTS);
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(pooled)
             .total_core_instances(pooled * CORE_INSTANCES_PER_COMPONENT)
@@ -135,6 +139,7 @@ impl Sandbox {
             engine,
             linker: Arc::new(linker),
             checks: Arc::new(Semaphore::new(CHECK_SLOTS as usize)),
+            verifying: Arc::new(Semaphore::new(VERIFY_SLOTS as usize)),
             slots,
         })
     }

@@ -20,7 +20,7 @@ use crate::domain::time::Timestamp;
 pub(crate) use timeline::TimelineCall;
 
 use super::ports::{Begun, Intended, PendingCall, Performed, Port, PortError, Resumed, Stop, StopReason, Woken};
-use super::replay::{Made, Recorded, Replay};
+use super::replay::{Difference, Made, Recorded, Replay};
 
 /// Timeline entries that wait for the next durable write; more are put in line at once.
 const BUFFERED_ENTRIES_MAX: usize = 64;
@@ -142,6 +142,12 @@ impl Exchange {
         std::mem::take(&mut self.inner().buffer)
     }
 
+    /// Where the guest did something else than was recorded, what it left out included.
+    pub(crate) fn difference(&self) -> Option<Difference> {
+        let inner = self.inner();
+        inner.replay.difference().cloned().or_else(|| inner.replay.missing(inner.next_call))
+    }
+
     /// Whether the guest returned before it made every recorded call.
     pub(crate) fn unread(&self) -> Option<String> {
         let inner = self.inner();
@@ -221,9 +227,11 @@ impl Exchange {
             inner.next_call += 1;
             let made: Vec<Made<'_>> = calls
                 .iter()
+                .zip(&arguments)
                 .zip(&prints)
-                .map(|((call, _), &print)| Made {
+                .map(|(((call, _), arguments), &print)| Made {
                     kind: call.function(),
+                    arguments,
                     fingerprint: print,
                     fuel,
                 })

@@ -54,8 +54,40 @@ impl Recorded {
 #[derive(Debug)]
 pub(crate) struct Made<'a> {
     pub kind: &'a str,
+    /// Canonical JSON, of which the fingerprint is made.
+    pub arguments: &'a str,
     pub fingerprint: [u8; 16],
     pub fuel: u64,
+}
+
+/// The first call at which a guest did something else than was recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    pub call: u32,
+    pub sub: Option<u32>,
+    pub aspect: Aspect,
+    pub recorded: String,
+    pub now: String,
+    /// Of the call that is made now, where one is: JSON.
+    pub arguments: Option<String>,
+}
+
+/// In what a call differs from the recorded one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aspect {
+    /// How many were made at once.
+    Count,
+    Function,
+    Arguments,
+    Fuel,
+    /// The segment ended without it.
+    Missing,
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "call {}: recorded {}, now {}", self.call, self.recorded, self.now)
+    }
 }
 
 /// The recorded calls of one segment.
@@ -66,6 +98,7 @@ pub(crate) struct Replay {
     /// The calls from which the segment was tried again.
     retries: Vec<u32>,
     compare_fuel: bool,
+    difference: Option<Difference>,
 }
 
 impl Replay {
@@ -110,6 +143,7 @@ impl Replay {
             calls,
             retries,
             compare_fuel,
+            difference: None,
         }
     }
 
@@ -124,36 +158,37 @@ impl Replay {
         u32::try_from(self.calls.len()).unwrap_or(u32::MAX)
     }
 
+    /// The difference that [`Self::take`] found.
+    pub(crate) const fn difference(&self) -> Option<&Difference> {
+        self.difference.as_ref()
+    }
+
+    /// What is left where the guest returned after `made` calls.
+    pub(crate) fn missing(&self, made: u32) -> Option<Difference> {
+        let first = self.calls.get(made as usize)?.first_key_value();
+        Some(Difference {
+            call: made,
+            sub: None,
+            aspect: Aspect::Missing,
+            recorded: first.map_or_else(String::new, |(_, recorded)| recorded.kind.clone()),
+            now: "the end of the segment".to_owned(),
+            arguments: None,
+        })
+    }
+
     /// The recorded call with this ordinal, after comparing it with what the guest does.
     ///
     /// # Errors
-    /// A text that names both sides where they differ.
+    /// A text that names both sides where they differ; see also [`Self::difference`].
     pub(crate) fn take(&mut self, ordinal: u32, made: &[Made<'_>]) -> Result<Option<Vec<Recorded>>, String> {
         let Some(recorded) = self.calls.get_mut(ordinal as usize) else {
             return Ok(None);
         };
         let recorded: Vec<Recorded> = std::mem::take(recorded).into_values().collect();
-        if recorded.len() != made.len() {
-            return Err(format!("call {ordinal}: recorded {} at once, now {}", recorded.len(), made.len()));
-        }
-        for (then, now) in recorded.iter().zip(made) {
-            if then.kind != now.kind {
-                return Err(format!("call {ordinal}: recorded {}, now {}", then.kind, now.kind));
-            }
-            if then.fingerprint != now.fingerprint {
-                return Err(format!(
-                    "call {ordinal}: {} recorded with arguments {}, now {}",
-                    then.kind,
-                    hex::encode(&then.fingerprint),
-                    hex::encode(&now.fingerprint)
-                ));
-            }
-            if self.compare_fuel && then.fuel != now.fuel {
-                return Err(format!(
-                    "call {ordinal}: {} recorded after {} fuel, now after {}",
-                    then.kind, then.fuel, now.fuel
-                ));
-            }
+        if let Some(difference) = compare(ordinal, &recorded, made, self.compare_fuel) {
+            let text = difference.to_string();
+            self.difference = Some(difference);
+            return Err(text);
         }
         Ok(Some(recorded))
     }
@@ -168,6 +203,47 @@ fn supersede(calls: &mut Vec<BTreeMap<u32, Recorded>>, call: usize) {
             recorded.superseded = true;
         }
     }
+}
+
+fn compare(call: u32, recorded: &[Recorded], made: &[Made<'_>], compare_fuel: bool) -> Option<Difference> {
+    if recorded.len() != made.len() {
+        return Some(Difference {
+            call,
+            sub: None,
+            aspect: Aspect::Count,
+            recorded: format!("{} at once", recorded.len()),
+            now: made.len().to_string(),
+            arguments: made.first().map(|now| now.arguments.to_owned()),
+        });
+    }
+    for (sub, (then, now)) in (0..).zip(recorded.iter().zip(made)) {
+        let difference = |aspect, recorded, now_text| Difference {
+            call,
+            sub: (made.len() > 1).then_some(sub),
+            aspect,
+            recorded,
+            now: now_text,
+            arguments: Some(now.arguments.to_owned()),
+        };
+        if then.kind != now.kind {
+            return Some(difference(Aspect::Function, then.kind.clone(), now.kind.to_owned()));
+        }
+        if then.fingerprint != now.fingerprint {
+            return Some(difference(
+                Aspect::Arguments,
+                format!("{} with arguments {}", then.kind, hex::encode(&then.fingerprint)),
+                hex::encode(&now.fingerprint),
+            ));
+        }
+        if compare_fuel && then.fuel != now.fuel {
+            return Some(difference(
+                Aspect::Fuel,
+                format!("{} after {} fuel", then.kind, then.fuel),
+                format!("after {}", now.fuel),
+            ));
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -210,6 +286,7 @@ mod tests {
             kind: "http.send",
             fingerprint: [sub; 16],
             fuel: 5,
+            arguments: "",
         }
     }
 

@@ -13,7 +13,7 @@ use super::host::Guest;
 use super::limiter::{Limiter, MemoryLimit};
 use super::noworld::NoWorld;
 use super::ports::{Port, PortError, RecordedEntry, Stop, StopReason};
-use super::replay::Replay;
+use super::replay::{Difference, Replay};
 use crate::domain::failure::{EndReason, Failure, FailureCode};
 use crate::domain::limits::{AgentLimits, OUTPUT_BYTES_MAX, STATE_BYTES_MAX};
 use crate::domain::manifest::Finding;
@@ -136,6 +136,8 @@ pub struct Report {
     pub fuel: u64,
     /// Timeline entries that are not written yet; they belong before the end.
     pub unwritten: Vec<crate::domain::journal::NewEntry>,
+    /// Where the guest did something else than was recorded, or left out what was.
+    pub difference: Option<Difference>,
 }
 
 /// Executes a segment to its end.
@@ -165,6 +167,7 @@ pub async fn execute(sandbox: &Sandbox, begin: Begin, port: Arc<dyn Port>, stop:
             end: End::Left(Left::Port(PortError::Unavailable(format!("{error:#}")))),
             fuel: 0,
             unwritten: Vec::new(),
+            difference: None,
         };
     }
     let start = wit::Start {
@@ -195,6 +198,7 @@ pub async fn execute(sandbox: &Sandbox, begin: Begin, port: Arc<dyn Port>, stop:
     Report {
         end,
         fuel,
+        difference: exchange.difference(),
         unwritten: exchange.take_buffer(),
     }
 }

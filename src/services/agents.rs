@@ -16,6 +16,8 @@ use crate::domain::permission::{Actor, Permission};
 use crate::runtime::engine::World;
 use crate::runtime::segment::Script;
 use crate::runtime::{self, preflight, segment};
+use crate::store::runs::Run;
+use crate::store::segments::Segment;
 use crate::store::{Scope, agents, audit, blobs};
 
 const WHAT: &str = "the agent";
@@ -408,4 +410,25 @@ pub async fn load_version(app: &App, org: OrgId, id: VersionId) -> Result<Arc<Lo
     let (version, source) = read.await?;
     let source = source.map(|bytes| Arc::from(String::from_utf8_lossy(&bytes)));
     Ok(app.versions.keep(org, LoadedVersion::new(version, source)?))
+}
+
+/// The version that a segment is executed with: its run's, or an older one of a session that took a newer one later. `None` where it is gone.
+///
+/// # Errors
+/// The store does not answer.
+pub async fn version_of_segment(app: &App, run: &Run, segment: &Segment) -> Result<Option<Arc<LoadedVersion>>, Error> {
+    let (org, agent, at) = (run.org, run.agent_id, segment.started_at);
+    let code = segment.script_digest.unwrap_or(segment.component_digest);
+    let own = load_version(app, org, run.version_id).await?;
+    if own.version.code_digest == code {
+        return Ok(Some(own));
+    }
+    let found = app
+        .store
+        .read(move |reader| agents::version_of_code(reader, org, agent, &code, at))
+        .await?;
+    match found {
+        Some(found) => Ok(Some(load_version(app, org, found).await?)),
+        None => Ok(None),
+    }
 }

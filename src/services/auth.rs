@@ -79,7 +79,12 @@ impl Auth {
     /// The store does not answer.
     pub async fn new(store: Store, clock: SharedClock) -> Result<Self, Error> {
         let fresh = crate::crypto::random::<32>()?;
-        let form_key = store.write(move |tx| store::station::form_key(tx, fresh)).await?;
+        // A store that is only read serves no forms.
+        let form_key = if store.is_read_only() {
+            fresh
+        } else {
+            store.write(move |tx| store::station::form_key(tx, fresh)).await?
+        };
         Ok(Self {
             inner: Arc::new(Inner {
                 store,

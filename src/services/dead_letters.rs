@@ -134,8 +134,12 @@ fn code_of(run: &Run) -> Option<FailureCode> {
 /// # Errors
 /// `NotFound`.
 pub async fn writes(app: &App, actor: &Actor, id: RunId) -> Result<Vec<String>, Error> {
-    let run = service::get(app, actor, id).await?;
-    let writes = app.store.read(move |reader| journal::writes(reader, run.id, WRITES_MAX)).await?;
+    service::get(app, actor, id).await?;
+    writes_of(app, id).await
+}
+
+async fn writes_of(app: &App, id: RunId) -> Result<Vec<String>, Error> {
+    let writes = app.store.read(move |reader| journal::writes(reader, id, WRITES_MAX)).await?;
     let line = |write: journal::Write| match write.kind.as_str() {
         "http.send" => write.what,
         kind => format!("{kind} {}", write.what).trim_end().to_owned(),
@@ -157,11 +161,12 @@ pub async fn start_over(
     request_id: Option<String>,
 ) -> Result<Run, Error> {
     require(actor, Permission::RunsStart, actor.org, WHAT)?;
-    let whole = service::whole(app, actor, id).await?;
+    // Who may start a run may see how it ended.
+    let whole = service::read_whole(app, actor, id).await?;
     if !whole.run.state.is_terminal() {
         return Err(Error::Conflict("It has not ended. Cancel it first, or let it go on.".to_owned()));
     }
-    let writes = writes(app, actor, id).await?;
+    let writes = writes_of(app, id).await?;
     if !writes.is_empty() && !repeat_writes {
         return Err(Error::WouldRepeat(writes));
     }

@@ -99,7 +99,18 @@ pub async fn start(app: &App, actor: &Actor, start: StartRun) -> Result<RunId, E
 ///
 /// # Errors
 /// As [`start`].
-pub async fn start_and_wait(app: &App, actor: &Actor, start: StartRun, key: Option<StartKey>, within: Duration) -> Result<Started, Error> {
+pub async fn start_and_wait(app: &App, actor: &Actor, start: StartRun, within: Duration) -> Result<Whole, Error> {
+    match start_once(app, actor, start, None, within).await? {
+        Started::Now { whole, .. } => Ok(whole),
+        Started::Before(_) => Err(Error::Internal("a start without a key was made before".to_owned())),
+    }
+}
+
+/// As [`start_and_wait`], once for the key of the request.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_once(app: &App, actor: &Actor, start: StartRun, key: Option<StartKey>, within: Duration) -> Result<Started, Error> {
     require(actor, Permission::RunsStart, actor.org, "the agent")?;
     if let Some(StartKey {
         route, key, request_hash, ..
@@ -284,7 +295,7 @@ pub async fn whole(app: &App, actor: &Actor, id: RunId) -> Result<Whole, Error> 
     read_whole(app, actor, id).await
 }
 
-async fn read_whole(app: &App, actor: &Actor, id: RunId) -> Result<Whole, Error> {
+pub(super) async fn read_whole(app: &App, actor: &Actor, id: RunId) -> Result<Whole, Error> {
     let org = actor.org;
     let read = app.store.read(move |reader| {
         let run = runs::get(reader, org, id)?;

@@ -65,6 +65,8 @@ pub(super) const FIND_VERSION: &str = concat!(
     version_columns!(),
     " FROM agent_versions WHERE org_id = :org AND agent_id = :agent AND version = :version"
 );
+pub(super) const OF_CODE: &str = "SELECT id FROM agent_versions
+    WHERE org_id = :org AND code_digest = :code AND agent_id = :agent AND created_at <= :at ORDER BY created_at DESC LIMIT 1";
 pub(super) const VERSIONS: &str = concat!(
     "SELECT ",
     version_columns!(),
@@ -296,6 +298,12 @@ pub fn latest(reader: &Reader<'_>, org: OrgId, agent: AgentId) -> Result<Option<
 pub fn find_version(reader: &Reader<'_>, scope: Scope, agent: AgentId, number: &semver::Version) -> Result<Option<AgentVersion>, Error> {
     let params = named_params! { ":org": scope.org, ":agent": agent, ":version": number.to_string() };
     reader.find(FIND_VERSION, params, version)
+}
+
+/// The newest version of an agent that had this code at a time.
+pub fn version_of_code(reader: &Reader<'_>, org: OrgId, agent: AgentId, code: &Hash, at: Timestamp) -> Result<Option<VersionId>, Error> {
+    let params = named_params! { ":org": org, ":agent": agent, ":code": code, ":at": at };
+    reader.find(OF_CODE, params, |row| row.get(0))
 }
 
 /// Versions of an agent, the newest first.

@@ -38,6 +38,12 @@ pub enum Error {
     /// A newer release made the file.
     #[error("the database has schema {file}, and this release knows schemas up to {binary}; use the release that made it, or a newer one")]
     NewerSchema { file: u32, binary: u32 },
+    /// Another release made the file, and it is only to be read.
+    #[error("the database has schema {file}, and this release reads schema {binary}; use the release that serves it")]
+    OtherSchema { file: u32, binary: u32 },
+    /// The database was opened for reading only.
+    #[error("the data directory is open for reading only, because another AgentStation is serving it")]
+    ReadOnly,
     /// What was read cannot be right.
     #[error("the database is damaged: {0}; restore a backup")]
     Corrupt(String),

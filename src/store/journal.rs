@@ -48,6 +48,10 @@ pub(super) const RECORDED: &str =
     WHERE s.run_id = :run AND s.segment = :segment AND s.org_id = :org AND j.segment = :segment AND j.lane = 'guest'
     ORDER BY j.seq";
 
+pub(super) const MADE: &str = "SELECT j.seq, j.call, j.sub, j.kind, j.fingerprint, j.request, j.request_ref, j.request_bytes
+    FROM segments s JOIN journal j ON j.run_id = s.run_id AND j.seq >= s.first_seq
+    WHERE s.run_id = :run AND s.segment = :segment AND s.org_id = :org AND j.segment = :segment AND j.lane = 'guest' AND j.phase <> 'end'
+    ORDER BY j.seq";
 pub(super) const REPLIES: &str = "SELECT j.request, j.request_ref, j.request_bytes
     FROM segments s JOIN journal j ON j.run_id = s.run_id AND j.seq >= s.first_seq
     WHERE s.run_id = :run AND s.segment = :segment AND s.org_id = :org AND j.segment = :segment AND j.lane = 'guest' AND j.kind = 'inbox.reply'
@@ -98,7 +102,7 @@ fn is_result(entry: &NewEntry) -> bool {
 }
 
 /// In the row where it is small, else beside it.
-fn place(tx: &Tx<'_>, org: OrgId, payload: Option<&Payload>) -> Result<(Option<String>, Option<Hash>, i64), Error> {
+pub(super) fn place(tx: &Tx<'_>, org: OrgId, payload: Option<&Payload>) -> Result<(Option<String>, Option<Hash>, i64), Error> {
     let Some(payload) = payload else { return Ok((None, None, 0)) };
     let bytes = payload.len() as i64;
     match payload {
@@ -108,7 +112,7 @@ fn place(tx: &Tx<'_>, org: OrgId, payload: Option<&Payload>) -> Result<(Option<S
 }
 
 /// A summary within its limit; one that is longer loses its long texts.
-fn meta(value: &serde_json::Value) -> String {
+pub(super) fn meta(value: &serde_json::Value) -> String {
     let text = value.to_string();
     if text.len() <= META_BYTES_MAX {
         return text;
@@ -149,7 +153,7 @@ fn insert(tx: &Tx<'_>, org: OrgId, run: &str, seq: i64, entry: &NewEntry) -> Res
     Ok(())
 }
 
-fn payload_ref(inline: Option<String>, hash: Option<Hash>, bytes: i64) -> PayloadRef {
+pub(super) fn payload_ref(inline: Option<String>, hash: Option<Hash>, bytes: i64) -> PayloadRef {
     match (inline, hash) {
         (Some(text), _) => PayloadRef::Inline(text),
         (None, Some(hash)) => PayloadRef::Stored { hash, bytes: bytes as u64 },
@@ -241,6 +245,42 @@ pub fn recorded(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Re
             Ok(Recorded {
                 response: payload_text(reader, org, &response)?,
                 ..recorded
+            })
+        })
+        .collect()
+}
+
+/// A call as it was made, with its arguments.
+#[derive(Clone, Debug)]
+pub struct Made {
+    pub seq: u64,
+    pub call: Option<u32>,
+    pub sub: Option<u32>,
+    pub kind: String,
+    pub fingerprint: Option<[u8; 16]>,
+    /// JSON.
+    pub request: Option<String>,
+}
+
+/// The calls of a segment as they were made, in order, with whole requests.
+pub fn made(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Result<Vec<Made>, Error> {
+    let rows = reader.list(MADE, named_params! { ":run": run, ":org": org, ":segment": segment }, |row| {
+        let mut cells = Cells::of(row);
+        let made = Made {
+            seq: cells.take::<i64>()? as u64,
+            call: cells.take()?,
+            sub: cells.take()?,
+            kind: cells.take()?,
+            fingerprint: cells.take()?,
+            request: None,
+        };
+        Ok((made, payload_ref(cells.take()?, cells.take()?, cells.take()?)))
+    })?;
+    rows.into_iter()
+        .map(|(made, request)| {
+            Ok(Made {
+                request: payload_text(reader, org, &request)?,
+                ..made
             })
         })
         .collect()

@@ -21,6 +21,10 @@ pub(super) const ASK: &str = "SELECT ask FROM segments WHERE run_id = :run AND s
 pub(super) const ABANDON: &str =
     "UPDATE segments SET abandoned = 1, ended_at = :now WHERE run_id = :run AND segment = :segment AND org_id = :org";
 
+pub(super) const LIST: &str =
+    "SELECT segment, component_digest, script_digest, wit_version, engine, seed, event, state_hash, started_at, ask, first_seq, fuel, abandoned
+    FROM segments WHERE run_id = :run AND org_id = :org ORDER BY segment";
+
 /// A segment that is to begin.
 #[derive(Clone, Debug)]
 pub struct NewSegment {
@@ -55,20 +59,48 @@ pub fn insert(tx: &Tx<'_>, org: OrgId, run: RunId, new: &NewSegment) -> Result<S
     if inserted == 1 { Ok(new.clone()) } else { Err(Error::NotFound) }
 }
 
-pub fn find(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Result<Option<Segment>, Error> {
-    reader.find(FIND, named_params! { ":run": run, ":org": org, ":segment": segment }, |row| {
+fn segment(cells: &mut Cells<'_>) -> rusqlite::Result<Segment> {
+    Ok(Segment {
+        segment: cells.take()?,
+        component_digest: cells.take()?,
+        script_digest: cells.take()?,
+        wit_version: cells.take()?,
+        engine: cells.take()?,
+        seed: cells.take()?,
+        event: cells.take()?,
+        state_hash: cells.take()?,
+        started_at: cells.take()?,
+        ask: cells.take()?,
+    })
+}
+
+pub fn find(reader: &Reader<'_>, org: OrgId, run: RunId, number: u32) -> Result<Option<Segment>, Error> {
+    reader.find(FIND, named_params! { ":run": run, ":org": org, ":segment": number }, |row| {
+        segment(&mut Cells::of(row))
+    })
+}
+
+/// A segment with what became of it.
+#[derive(Clone, Debug)]
+pub struct Past {
+    pub segment: Segment,
+    /// Its first entry.
+    pub first_seq: u64,
+    /// What it used, where it has ended.
+    pub fuel: Option<u64>,
+    /// Given up with its quota: replay ignores it.
+    pub abandoned: bool,
+}
+
+/// Every segment of a run, in order.
+pub fn list(reader: &Reader<'_>, org: OrgId, run: RunId) -> Result<Vec<Past>, Error> {
+    reader.list(LIST, named_params! { ":run": run, ":org": org }, |row| {
         let mut cells = Cells::of(row);
-        Ok(Segment {
-            segment: cells.take()?,
-            component_digest: cells.take()?,
-            script_digest: cells.take()?,
-            wit_version: cells.take()?,
-            engine: cells.take()?,
-            seed: cells.take()?,
-            event: cells.take()?,
-            state_hash: cells.take()?,
-            started_at: cells.take()?,
-            ask: cells.take()?,
+        Ok(Past {
+            segment: segment(&mut cells)?,
+            first_seq: cells.take::<i64>()? as u64,
+            fuel: cells.take::<Option<i64>>()?.map(|fuel| fuel as u64),
+            abandoned: cells.take()?,
         })
     })
 }

@@ -39,7 +39,7 @@ impl<T> Future for Pending<T> {
 }
 
 /// What the writer did since it started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WriterStats {
     /// Transactions committed.
     pub batches: u64,

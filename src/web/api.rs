@@ -11,6 +11,7 @@ pub mod idempotency;
 pub mod messages;
 pub mod runs;
 pub mod stream;
+pub mod verify;
 pub mod versions;
 
 use std::future::{Ready, ready};

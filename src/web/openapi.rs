@@ -43,6 +43,7 @@ use super::extract::Public;
         api::dead_letters::start_over,
         api::dead_letters::requeue,
         api::dead_letters::discard_all,
+        api::verify::verify,
         api::events::list,
         api::events::show,
         api::stream::open,

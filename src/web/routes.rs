@@ -119,6 +119,7 @@ fn page_lines() -> Vec<Line> {
         post("/runs/{run}/start-over", pages::dead_letters::start_over),
         get("/dead-letters", pages::dead_letters::show),
         post("/dead-letters", pages::dead_letters::act),
+        post("/runs/{run}/verify", pages::runs::verify::submit),
     ]
 }
 
@@ -135,6 +136,7 @@ fn api_lines() -> Vec<Line> {
         post("/api/v1/runs/{run}/retry", api::dead_letters::retry),
         post("/api/v1/runs/{run}/discard", api::dead_letters::discard),
         post("/api/v1/runs/{run}/start-over", api::dead_letters::start_over),
+        post("/api/v1/runs/{run}/verify", api::verify::verify),
         get("/api/v1/runs/{run}/events", api::events::list),
         get("/api/v1/runs/{run}/events/{seq}", api::events::show),
         get("/api/v1/runs/{run}/stream", api::stream::open),

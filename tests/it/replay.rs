@@ -24,7 +24,7 @@ const MOST: usize = 24;
 const NOW: Timestamp = Timestamp::from_ms(1_790_000_000_000);
 
 /// Answers at once from the examples' script.
-fn models() -> Models {
+pub(crate) fn models() -> Models {
     let rules = fs::read_to_string("examples/scripted.toml").unwrap();
     let at_once: Vec<&str> = rules.lines().filter(|line| !line.starts_with("tokens_per_second")).collect();
     let mut model = Model::free(Arc::new(Scripted::parse(&at_once.join("\n")).unwrap()), "scripted");
@@ -84,7 +84,7 @@ async fn assert_same_from_anywhere(what: &str, station: TestStation, clock: Arc<
 
 // ---- the examples ------------------------------------------------------------------------------------------------
 
-fn example(name: &str) -> (Upload, Value) {
+pub(crate) fn example(name: &str) -> (Upload, Value) {
     let read = |file: &str| fs::read_to_string(format!("examples/agents/{name}/{file}")).unwrap();
     let manifest = read("agent.toml");
     let entry = if manifest.contains("agent.wasm") {
@@ -378,7 +378,7 @@ async fn other_arguments_than_the_recorded_ones_end_the_run_and_both_are_named()
     assert!(
         ended
             .message()
-            .contains("call 1: memory.put recorded with arguments 00000000000000000000000000000000, now "),
+            .contains("call 1: recorded memory.put with arguments 00000000000000000000000000000000, now "),
         "{}",
         ended.message()
     );

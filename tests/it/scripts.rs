@@ -1,52 +1,13 @@
 //! What a script sees of waiting: decisions, messages, children, and whichever comes first.
 
-use std::time::{Duration, Instant};
-
-use agentstation::domain::id::RunId;
 use agentstation::domain::limits::PAGE_MAX;
 use agentstation::domain::wait::{ApprovalState, Verb};
-use agentstation::services::approvals::{self, Decide};
-use agentstation::services::sessions;
-use agentstation::store::approvals::Approval;
+use agentstation::services::approvals;
 use serde_json::{Value, json};
 
 use crate::support::TestStation;
 use crate::support::agents::script;
 use crate::support::site::{Reply, Site};
-
-/// Longer than any wait of these tests.
-const WITHIN: Duration = Duration::from_secs(20);
-
-/// The approval that a run asks for.
-async fn asked(station: &TestStation, run: RunId) -> Approval {
-    let actor = station.actor().await;
-    let begun = Instant::now();
-    loop {
-        let list = approvals::list(&station.app, &actor, ApprovalState::Pending, None, PAGE_MAX)
-            .await
-            .unwrap();
-        if let Some(found) = list.into_iter().find(|approval| approval.run == run) {
-            return found;
-        }
-        assert!(begun.elapsed() < WITHIN, "the run asks for nothing");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-async fn decide(station: &TestStation, approval: &Approval, verb: Verb, arguments: Option<Value>) {
-    let decide = Decide {
-        verb,
-        arguments,
-        reason: "as discussed".to_owned(),
-    };
-    let actor = station.actor().await;
-    approvals::decide(&station.app, &actor, approval.id, decide, None).await.unwrap();
-}
-
-async fn say(station: &TestStation, run: RunId, text: &str) {
-    let actor = station.actor().await;
-    sessions::post(&station.app, &actor, run, text.to_owned()).await.unwrap();
-}
 
 /// How many approvals were decided.
 async fn decisions(station: &TestStation) -> usize {
@@ -79,13 +40,13 @@ async fn an_approval_of_a_request_lets_exactly_that_request_through() {
     let agent = station.publish(script("orderer", &grant, source)).await;
     let run = station.begin(&agent, &json!({ "url": site.url("/orders") })).await;
     for _ in 0..4 {
-        let approval = asked(&station, run).await;
+        let approval = station.until_asked(run).await;
         assert_eq!(approval.action, "http.send");
-        decide(&station, &approval, Verb::Approve, None).await;
+        station.decide(&approval, Verb::Approve, None).await;
     }
     let output = station.end(run).await.succeeded();
     for answer in output.as_array().unwrap() {
-        assert_eq!(answer, &json!(["approve", true, "as discussed", "taken"]));
+        assert_eq!(answer, &json!(["approve", true, "because", "taken"]));
     }
     assert_eq!(decisions(&station).await, 4, "no request was asked about again");
 }
@@ -105,7 +66,7 @@ async fn an_edited_request_can_be_sent_as_it_was_decided() {
     }";
     let agent = station.publish(script("orderer", &grant, source)).await;
     let run = station.begin(&agent, &json!({ "url": site.url("/orders") })).await;
-    let approval = asked(&station, run).await;
+    let approval = station.until_asked(run).await;
     let mut edited: Value = serde_json::from_str(&approval.arguments).unwrap();
     assert_eq!(edited["body"], json!({ "text": "{\"lamps\":4}" }));
     edited["body"] = json!({ "text": "{\"lamps\":2}" });
@@ -114,7 +75,7 @@ async fn an_edited_request_can_be_sent_as_it_was_decided() {
         json!({ "name": "x-note", "value": "one" }),
         json!({ "name": "x-note", "value": "two" }),
     ]);
-    decide(&station, &approval, Verb::Edit, Some(edited)).await;
+    station.decide(&approval, Verb::Edit, Some(edited)).await;
     let decision = station.end(run).await.succeeded();
     assert_eq!((&decision["verb"], &decision["approved"]), (&json!("edit"), &json!(true)));
     assert_eq!(decision["arguments"]["body"], "{\"lamps\":2}");
@@ -133,9 +94,9 @@ async fn a_question_comes_back_with_what_was_said() {
         (Verb::Deny, None, json!({ "colours": ["red", "blue"] })),
     ] {
         let run = station.begin(&agent, &json!({})).await;
-        let approval = asked(&station, run).await;
+        let approval = station.until_asked(run).await;
         assert_eq!(approval.verbs, [Verb::Edit, Verb::Deny]);
-        decide(&station, &approval, verb, arguments).await;
+        station.decide(&approval, verb, arguments).await;
         let decision = station.end(run).await.succeeded();
         assert_eq!((&decision["verb"], &decision["arguments"]), (&json!(verb), &expected));
         assert_eq!(decision["approved"], json!(verb == Verb::Edit));
@@ -154,7 +115,7 @@ async fn a_message_is_received_with_its_sender_or_not_at_all() {
     let agent = station.publish(script("listener", "", source)).await;
     let run = station.begin(&agent, &json!({})).await;
     station.until_entry(run, |entry| entry.kind == "inbox.reply").await;
-    say(&station, run, "Ada").await;
+    station.say(run, "Ada").await;
     let output = station.end(run).await.succeeded();
     let message = &output["message"];
     assert_eq!((&output["none"], &message["text"]), (&json!(true), &json!("Ada")));
@@ -173,7 +134,7 @@ async fn a_session_replies_with_what_it_returns_and_ends_when_it_is_done() {
     let agent = station.publish(script("parrot", "", source)).await;
     let run = station.begin(&agent, &json!({ "message": "hello" })).await;
     for text in ["hush", "bye"] {
-        say(&station, run, text).await;
+        station.say(run, text).await;
     }
     let ended = station.end(run).await;
     let replies = ended.entries.iter().filter(|entry| entry.kind == "inbox.reply").count();

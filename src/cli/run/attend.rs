@@ -44,6 +44,8 @@ pub struct Attendant<'a> {
     lines: Option<Lines>,
     /// What the next line answers; without it, the line is a message.
     asked: Option<Approval>,
+    /// Whether the line that is wanted was wanted as an answer.
+    answering: bool,
     invited: bool,
     /// Nobody can decide, so the run was told to stop.
     given_up: bool,
@@ -68,6 +70,7 @@ impl<'a> Attendant<'a> {
             speaks: args.output == Output::Text,
             lines: None,
             asked: None,
+            answering: false,
             invited: false,
             given_up: false,
         }
@@ -163,6 +166,7 @@ impl<'a> Attendant<'a> {
                     say(&choices(&approval));
                     self.asked = Some(approval);
                 }
+                self.answering = true;
                 self.lines.get_or_insert_with(Lines::new).want();
                 Ok(true)
             }
@@ -210,7 +214,10 @@ impl<'a> Attendant<'a> {
             }
             return Ok(listening == Listening::Only);
         }
-        lines.want();
+        if !lines.wanted() {
+            self.answering = false;
+            lines.want();
+        }
         if !self.invited && std::io::stdin().is_terminal() {
             self.invited = true;
             say("the run waits for a message: write a line and press Enter; Ctrl-D ends the conversation");
@@ -227,10 +234,15 @@ impl<'a> Attendant<'a> {
                 Ok((verb, arguments, reason)) => self.answer(&approval, verb, arguments, reason).await.map(drop),
                 Err(why) => {
                     say(&why);
+                    self.asked = Some(approval);
                     Ok(())
                 }
             },
             (None, None) => Ok(()),
+            (None, Some(_)) if self.answering => {
+                say("that is no longer asked");
+                Ok(())
+            }
             (None, Some(line)) if line.trim().is_empty() => Ok(()),
             (None, Some(line)) => match sessions::post(&self.station.app, &self.station.actor, self.id, line).await {
                 // The run ended meanwhile.

@@ -68,3 +68,30 @@ fn a_host_that_names_its_key_header_takes_repeated_writes() {
     granted.http[0].idempotency_header = Some("Idempotency-Key".to_owned());
     assert_eq!(effect_class(&granted, &call), EffectClass::WriteIdempotent);
 }
+
+#[test]
+fn a_fork_asks_before_every_write_and_before_nothing_else() {
+    let granted = Capabilities {
+        http: vec![HttpGrant {
+            host: "api.example.com".to_owned(),
+            methods: ["GET", "PUT", "POST"].map(str::to_owned).to_vec(),
+            idempotency_header: None,
+            approval: AskFirst::Never,
+        }],
+        memory: true,
+        ..Capabilities::default()
+    };
+    let decided = |call: &Call| ask_before_writes(decide(&granted, call), effect_class(&granted, call));
+    for method in ["PUT", "POST"] {
+        let call = send(method, "https://api.example.com/");
+        assert_eq!(decided(&call), Decision::Ask("fork.ask-writes"), "{method}");
+    }
+    assert!(matches!(decided(&send("GET", "https://api.example.com/")), Decision::Allow(_)));
+    assert!(matches!(decided(&send("POST", "https://other.example.com/")), Decision::Deny(..)));
+    let put = Call::MemoryPut {
+        key: "a".to_owned(),
+        value: "1".to_owned(),
+        if_version: None,
+    };
+    assert!(matches!(decided(&put), Decision::Allow(_)), "it stays in the fork's own view");
+}

@@ -31,6 +31,7 @@ impl Exchange {
             inner.next_call += 1;
             let made = [Made {
                 kind: call.kind,
+                arguments: &call.arguments,
                 fingerprint: print,
                 fuel,
             }];

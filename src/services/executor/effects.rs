@@ -28,7 +28,7 @@ pub(super) fn local(tx: &Tx<'_>, caller: &Caller, pending: &PendingCall, now: Ti
     let reply = match &pending.call {
         Call::MemoryGet { key } => memory::get(tx, scope, key).map(Reply::MemoryEntry),
         Call::MemoryPut { key, value, if_version } => memory::put(tx, scope, key, value, *if_version, now).map(Reply::MemoryVersion),
-        Call::MemoryDelete { key, if_version } => memory::delete(tx, scope, key, *if_version).map(Reply::MemoryDeleted),
+        Call::MemoryDelete { key, if_version } => memory::delete(tx, scope, key, *if_version, now).map(Reply::MemoryDeleted),
         Call::MemoryList { prefix, after, limit } => memory::list(tx, scope, prefix, after.as_deref(), *limit).map(Reply::MemoryPage),
         Call::MemorySearch { query, prefix, limit } => memory::search(tx, scope, query, prefix, *limit).map(Reply::MemoryPage),
         Call::ArtifactsPut(info) => check_artifact(tx, caller, info).map(|()| Reply::Artifact(info.clone())),

@@ -280,7 +280,12 @@ impl Port for RunPort {
     }
 
     fn decide(&self, call: &Call) -> Decision {
-        self.rights.decide(call)
+        let decided = self.rights.decide(call);
+        if self.caller.ask_writes {
+            policy::ask_before_writes(decided, self.rights.class(call))
+        } else {
+            decided
+        }
     }
 
     fn enqueue(&self, entries: Vec<NewEntry>) -> BoxFuture<'_, Result<(), PortError>> {

@@ -27,8 +27,10 @@ export class RunModel {
   #open = new Set();
 
   /** Whether the entry was new. */
-  add(entry) {
-    if (entry.seq <= this.lastSeq) return false;
+  add(written) {
+    if (written.seq <= this.lastSeq) return false;
+    // What is said of a run afterwards, perhaps days later, stands at its end and does not stretch the picture.
+    const entry = written.kind === 'run.verified' && this.finished ? { ...written, at: this.finished.at } : written;
     this.lastSeq = entry.seq;
     this.firstAt ??= entry.at;
     this.lastAt = Math.max(this.lastAt ?? entry.at, entry.at);

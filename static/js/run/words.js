@@ -26,6 +26,8 @@ export const codeWords = (code) => codes[code] ?? code?.replaceAll('_', ' ');
 
 export const tokensIn = (meta) => (meta.input_tokens ?? 0) + (meta.cache_read_tokens ?? 0) + (meta.cache_write_tokens ?? 0);
 
+const verdicts = { identical: 'identical', identical_up_to: 'identical up to its end', differs: 'it differs', unverifiable: 'could not be verified' };
+
 const say = {
   'run.created': (m) => ['created', '', [m.by && `by ${m.by}`, m.version && `version ${m.version}`]],
   'run.started': () => ['started', '', []],
@@ -35,6 +37,7 @@ const say = {
   'run.retried': (m) => ['tried again', '', [m.by ? `by ${m.by}` : m.attempt && `attempt ${m.attempt} of ${m.of}`, m.delay_ms !== undefined && `after ${duration(m.delay_ms)}`, m.reason && codeWords(m.reason)]],
   'run.cancel-requested': () => ['asked to stop', '', []],
   'run.finished': (m) => [m.state ?? 'finished', '', [m.message ?? (m.reason && reasonWords(m.reason)), m.fuel && `${compact(m.fuel)} fuel`]],
+  'run.verified': (m) => [`verified: ${verdicts[m.result] ?? m.result}`, '', [m.by && `by ${m.by}`, m.reason && reasonWords(m.reason)]],
   'segment.started': (m) => [`segment ${(m.segment ?? 0) + 1} began`, '', []],
   'segment.ended': (m) => [`segment ${(m.segment ?? 0) + 1} ended`, '', [m.outcome, m.fuel && `${compact(m.fuel)} fuel`]],
   'models.chat': (m, item) => [item.open ? 'asking' : 'asked', m.model ?? 'a model', [

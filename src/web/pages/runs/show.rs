@@ -4,13 +4,14 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use serde_json::Value;
 
+use super::verify::VerifiedNote;
 use super::words;
 use crate::domain::call::ArtifactInfo;
 use crate::domain::failure::EndReason;
 use crate::domain::permission::Permission;
 use crate::domain::run::{RunState, Trigger};
 use crate::domain::time::Timestamp;
-use crate::services::{holds, runs, users};
+use crate::services::{holds, runs, users, verify};
 use crate::store::runs::Run;
 use crate::web::api::Segments;
 use crate::web::context::Context;
@@ -31,6 +32,7 @@ struct ShowPage {
     run: RunPage,
     lines: Vec<Line>,
     artifacts: Vec<ArtifactInfo>,
+    verified: Option<VerifiedNote>,
 }
 
 struct RunPage {
@@ -55,6 +57,7 @@ struct RunPage {
     failed: bool,
     dead: bool,
     may_retry: bool,
+    may_verify: bool,
     may_start: bool,
     failure: Option<RunFailure>,
     input: String,
@@ -97,6 +100,9 @@ pub async fn show(
         shell: shell(&state, &request, &auth.known, format!("{} {}", run.agent_name, run.id), "runs"),
         lines: entries.iter().map(line).collect(),
         artifacts,
+        verified: verify::newest(&state.app, actor, &run)
+            .await?
+            .map(|noted| VerifiedNote::new(noted, &people, now)),
         run: RunPage {
             id: run.id.to_string(),
             agent: run.agent_name.clone(),
@@ -119,6 +125,7 @@ pub async fn show(
             failed: run.state == RunState::Failed,
             dead: run.dead,
             may_retry: may(actor, Permission::RunsCancel),
+            may_verify: run.state.is_terminal() && may(actor, Permission::RunsCancel),
             may_start: may(actor, Permission::RunsStart),
             failure: failure(&run),
             input: pretty(&input),

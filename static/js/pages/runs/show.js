@@ -314,6 +314,12 @@ page.querySelector('[data-cancel]')?.addEventListener('submit', async (event) =>
   }
 });
 
+page.querySelector('[data-verify]')?.addEventListener('submit', (event) => {
+  const button = event.target.querySelector('button');
+  button.setAttribute('aria-disabled', 'true');
+  button.textContent = 'Verifying…';
+});
+
 // The live edge moves by itself; once the run is over nothing needs drawing.
 setInterval(() => { if (!document.hidden && !isOver() && model.firstAt !== null) render(); }, 100);
 loadRun();
