@@ -49,7 +49,7 @@ pub struct StartKey {
 /// What a start with a key came to.
 pub enum Started {
     Now {
-        whole: Whole,
+        whole: Box<Whole>,
         /// The answer that was kept with the key, where there is one.
         kept: Option<Vec<u8>>,
     },
@@ -101,7 +101,7 @@ pub async fn start(app: &App, actor: &Actor, start: StartRun) -> Result<RunId, E
 /// As [`start`].
 pub async fn start_and_wait(app: &App, actor: &Actor, start: StartRun, within: Duration) -> Result<Whole, Error> {
     match start_once(app, actor, start, None, within).await? {
-        Started::Now { whole, .. } => Ok(whole),
+        Started::Now { whole, .. } => Ok(*whole),
         Started::Before(_) => Err(Error::Internal("a start without a key was made before".to_owned())),
     }
 }
@@ -136,7 +136,7 @@ pub async fn start_once(app: &App, actor: &Actor, start: StartRun, key: Option<S
     if !within.is_zero() {
         until_ended(app, &mut subscription, within).await;
     }
-    let whole = read_whole(app, actor, id).await?;
+    let whole = Box::new(read_whole(app, actor, id).await?);
     Ok(Started::Now { whole, kept })
 }
 

@@ -344,12 +344,12 @@ impl Case {
             .await;
         let run = &mut self.runs[i];
         assert_eq!(done.is_ok(), !run.state.is_terminal());
-        if done.is_ok() {
+        if let Ok(state) = done {
             (run.holds, run.cancelling) = (Holds::default(), true);
             if run.state != RunState::Running {
                 run.state = RunState::Cancelled;
             }
-            assert_eq!(done.unwrap(), run.state);
+            assert_eq!(state, run.state);
         }
     }
 
