@@ -28,6 +28,7 @@ pub mod verify;
 pub mod versions;
 pub mod waiting;
 pub mod waits;
+pub mod warm;
 
 pub use app::App;
 pub use error::{Error, FieldError};

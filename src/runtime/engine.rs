@@ -109,12 +109,12 @@ pub enum World {
 }
 
 impl Sandbox {
-    /// A sandbox for at most `slots` instances at once; whoever calls keeps to that number.
+    /// A sandbox for at most `slots` instances that execute at once, and as many that wait; whoever calls keeps to that number.
     ///
     /// # Errors
     /// The address space for the pool cannot be had.
     pub fn new(slots: u32) -> Result<Self, Error> {
-        let pooled = slots.saturating_add(CHECK_SLOTS + VERIFY_SLOTS);
+        let pooled = slots.saturating_mul(2).saturating_add(CHECK_SLOTS + VERIFY_SLOTS);
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(pooled)
             .total_core_instances(pooled * CORE_INSTANCES_PER_COMPONENT)

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -13,6 +14,7 @@ use super::dispatcher::{self, Dispatcher};
 use super::feed::Feed;
 use super::supervisor::Supervisor;
 use super::versions::Versions;
+use super::warm::Warm;
 use super::{Error, housekeeping, javascript};
 use crate::config::Config;
 use crate::domain::id::{NodeId, OrgId};
@@ -115,16 +117,21 @@ impl MemoryBudget {
         }
     }
 
-    /// Waits until `bytes` are free. An agent that wants more than there is runs alone.
+    /// Waits until `bytes` are free, for which instances that only wait are thrown away. An agent that wants more than there is runs alone.
     ///
     /// # Errors
     /// Never: the budget is not closed.
-    pub async fn admit(&self, bytes: u64) -> Result<SemaphorePermit<'_>, Error> {
+    pub async fn admit(&self, bytes: u64, warm: &Warm) -> Result<SemaphorePermit<'_>, Error> {
         let mib = u32::try_from(bytes.div_ceil(1 << 20)).unwrap_or(u32::MAX).min(self.all_mib);
-        self.free_mib
-            .acquire_many(mib)
-            .await
-            .map_err(|error| Error::Internal(error.to_string()))
+        let mut wanted = std::pin::pin!(self.free_mib.acquire_many(mib));
+        // What only waits makes room first.
+        loop {
+            match futures_util::poll!(&mut wanted) {
+                Poll::Ready(permit) => return permit.map_err(|error| Error::Internal(error.to_string())),
+                Poll::Pending if warm.drop_oldest() => tokio::task::yield_now().await,
+                Poll::Pending => return wanted.await.map_err(|error| Error::Internal(error.to_string())),
+            }
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::app::App;
 use super::executor::{self, Work};
 use super::waits;
+use super::warm::{Fence, Warm};
 use crate::domain::failure::EndReason;
 use crate::domain::id::RunId;
 use crate::domain::run::RunState;
@@ -31,6 +32,8 @@ pub struct Dispatcher {
     held: Mutex<Held>,
     bell: Notify,
     tracker: TaskTracker,
+    /// Instances that wait and may be woken without a replay.
+    pub warm: Warm,
 }
 
 #[derive(Default)]
@@ -138,12 +141,13 @@ impl Dispatcher {
                 active.stop.stop(StopReason::Shutdown);
             }
         }
+        self.warm.close();
         self.tracker.close();
         tokio::time::timeout(within, self.tracker.wait()).await.is_ok()
     }
 
     /// Frees the slot of a start. A run that was parked or given back may have been claimed again meanwhile: that start keeps its slot.
-    fn release(&self, run: RunId, fence: u64) {
+    pub fn release(&self, run: RunId, fence: u64) {
         let mut held = self.held();
         if held.active.get(&run).is_some_and(|active| active.fence == fence) {
             held.active.remove(&run);
@@ -266,13 +270,26 @@ impl Drop for Slot {
 }
 
 fn start(app: &App, work: Work) {
+    let id = work.run.id;
+    let mut work = work;
+    if let Some(kept) = app.dispatcher.warm.take(id, work.segment.segment) {
+        let stop = kept.stop.clone();
+        if work.run.cancel_requested {
+            stop.stop(StopReason::End(EndReason::Cancelled));
+        }
+        app.dispatcher.activate(id, work.run.fence, &stop);
+        if kept.wake(work.run.fence) {
+            app.feed.announce(id, 0, Some(RunState::Running));
+            return;
+        }
+        work.resumed = true;
+    }
     let stop = Stop::default();
     if work.run.cancel_requested {
         stop.stop(StopReason::End(EndReason::Cancelled));
     }
-    let id = work.run.id;
-    let fence = work.run.fence;
-    app.dispatcher.activate(id, fence, &stop);
+    let fence = Fence::new(work.run.fence);
+    app.dispatcher.activate(id, fence.get(), &stop);
     let app = app.clone();
     let tracker = app.dispatcher.tracker.clone();
     let handle = app.agents_runtime().clone();
@@ -280,9 +297,9 @@ fn start(app: &App, work: Work) {
         let release = Release {
             app: app.clone(),
             run: id,
-            fence,
+            fence: fence.clone(),
         };
-        executor::execute(&app, work, stop).await;
+        executor::execute(&app, work, stop, fence).await;
         drop(release);
     }));
 }
@@ -291,12 +308,12 @@ fn start(app: &App, work: Work) {
 struct Release {
     app: App,
     run: RunId,
-    fence: u64,
+    fence: Fence,
 }
 
 impl Drop for Release {
     fn drop(&mut self) {
-        self.app.dispatcher.release(self.run, self.fence);
+        self.app.dispatcher.release(self.run, self.fence.get());
     }
 }
 

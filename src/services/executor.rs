@@ -26,6 +26,7 @@ use super::Error;
 use super::app::App;
 use super::feed::Publisher;
 use super::versions::LoadedVersion;
+use super::warm::Fence;
 use crate::domain::call::{CallResult, Reply};
 use crate::domain::failure::{EndReason, Failure, FailureCode};
 use crate::domain::journal::{NewEntry, kind};
@@ -44,19 +45,18 @@ use crate::store::segments::Segment;
 use crate::store::{self, Tx, journal, messages, payloads, runs, segments, waits};
 
 /// Executes a run from its current segment until it ends, parks, or is left.
-pub async fn execute(app: &App, work: Work, stop: Stop) {
+pub async fn execute(app: &App, work: Work, stop: Stop, fence: Fence) {
     let id = work.run.id;
     let span = tracing::info_span!("run", run_id = %id, org = %work.run.org);
-    let fence = work.run.fence;
     let org = work.run.org;
-    let result = tracing::Instrument::instrument(Execution::new(app, work, stop).run(), span).await;
+    let result = tracing::Instrument::instrument(Execution::new(app, work, stop, fence.clone()).run(), span).await;
     match result {
         Ok(()) | Err(Halt::Left) => {}
         Err(Halt::Lost) => tracing::info!(run_id = %id, "another start of this run has taken over"),
         Err(Halt::Failed(error)) => {
             tracing::error!(run_id = %id, %error, "this run cannot go on for now; it is queued again");
             // If this fails too, the lease runs out and the run is found again.
-            _ = app.store.write(move |tx| runs::requeue(tx, org, id, fence)).await;
+            _ = app.store.write(move |tx| runs::requeue(tx, org, id, fence.get())).await;
         }
     }
 }
@@ -93,6 +93,7 @@ struct Execution<'a> {
     state: Option<Vec<u8>>,
     resumed: bool,
     stop: Stop,
+    fence: Fence,
     publisher: Arc<Publisher>,
     used: Used,
     /// Of the whole run.
@@ -104,7 +105,7 @@ struct Execution<'a> {
 }
 
 impl<'a> Execution<'a> {
-    fn new(app: &'a App, work: Work, stop: Stop) -> Self {
+    fn new(app: &'a App, work: Work, stop: Stop, fence: Fence) -> Self {
         let Work {
             run,
             segment,
@@ -126,6 +127,7 @@ impl<'a> Execution<'a> {
             state,
             resumed,
             stop,
+            fence,
             publisher,
             used,
             fuel,
@@ -143,6 +145,9 @@ impl<'a> Execution<'a> {
                 format!("over all its turns it made more than {RUN_CALLS_MAX} calls or recorded more than {RUN_JOURNAL_BYTES_MAX} bytes");
             return self.finish(Vec::new(), failed(EndReason::JournalLimit, text)).await;
         }
+        if self.question_is_gone().await? {
+            return self.abandon(Vec::new(), "nobody waits for its answer any more".to_owned()).await;
+        }
         loop {
             // A segment that neither computes long nor makes a call would never notice.
             if let Some(why) = self.stopped(limits) {
@@ -158,7 +163,7 @@ impl<'a> Execution<'a> {
                 Err(refused) => return self.finish(Vec::new(), failed(EndReason::VersionDrift, refused.to_string())).await,
             };
             let begin = self.begin(&rights.own, limits, guest).await?;
-            let admitted = self.app.memory_mib.admit(limits.memory_bytes).await?;
+            let admitted = self.app.memory_mib.admit(limits.memory_bytes, &self.app.dispatcher.warm).await?;
             let active = Arc::new(ActiveTime::new(self.active));
             let port = Arc::new(RunPort::new(
                 self.app,
@@ -167,6 +172,7 @@ impl<'a> Execution<'a> {
                 rights.clone(),
                 Arc::clone(&self.publisher),
                 Arc::clone(&active),
+                (self.fence.clone(), self.stop.clone()),
             ));
             let report = segment::execute(
                 self.app.components.sandbox(),
@@ -177,6 +183,8 @@ impl<'a> Execution<'a> {
             .await;
             drop(admitted);
             self.active = active.total();
+            // Where it waited, another claim may have let it go on.
+            self.run.fence = self.fence.get();
             self.fuel += report.fuel;
             self.segment_fuel = report.fuel;
             self.used = port.used();
@@ -232,6 +240,18 @@ impl<'a> Execution<'a> {
 
     fn asked(&self) -> Option<Asked> {
         self.segment.ask.as_deref().and_then(|text| serde_json::from_str(text).ok())
+    }
+
+    /// Whether who asked for this segment waits no more: the quota of time was used up, or the asker has ended.
+    async fn question_is_gone(&self) -> Result<bool, Halt> {
+        let Some(asked) = self.asked() else { return Ok(false) };
+        let org = self.run.org;
+        let wait = self
+            .app
+            .store
+            .read(move |reader| waits::find(reader, org, asked.run, asked.key))
+            .await?;
+        Ok(wait.is_none_or(|wait| wait.signal.is_some()))
     }
 
     fn limits(&self, rights: &Rights) -> AgentLimits {

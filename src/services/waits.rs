@@ -30,6 +30,10 @@ pub fn announce(app: &App, touched: &[Touched]) {
             Tell::Cancel => app.dispatcher.cancel(each.run),
             Tell::Abandon => app.dispatcher.abandon(each.run),
         }
+        // An instance that waits is of no use to a run that has ended or whose segment was given up.
+        if each.state.is_some_and(|state| state.is_terminal() || state == RunState::Waiting) {
+            app.dispatcher.warm.drop_run(each.run);
+        }
     }
     if touched.iter().any(|each| each.state == Some(RunState::Queued)) {
         app.dispatcher.queued();

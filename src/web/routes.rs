@@ -111,6 +111,9 @@ fn page_lines() -> Vec<Line> {
         get("/runs", pages::runs::list::show),
         get("/runs/{run}", pages::runs::show::show),
         post("/runs/{run}/cancel", pages::runs::show::cancel),
+        post("/runs/{run}/verify", pages::runs::verify::submit),
+        get("/runs/{run}/fork", pages::runs::fork::show),
+        post("/runs/{run}/fork", pages::runs::fork::submit),
         post("/runs/{run}/pause", pages::runs::show::pause),
         post("/runs/{run}/resume", pages::runs::show::resume),
         post("/runs/{run}/retry", pages::dead_letters::retry),
@@ -119,7 +122,6 @@ fn page_lines() -> Vec<Line> {
         post("/runs/{run}/start-over", pages::dead_letters::start_over),
         get("/dead-letters", pages::dead_letters::show),
         post("/dead-letters", pages::dead_letters::act),
-        post("/runs/{run}/verify", pages::runs::verify::submit),
     ]
 }
 
@@ -127,6 +129,8 @@ fn api_lines() -> Vec<Line> {
     let mut lines = vec![
         get("/api/v1/runs/{run}", api::runs::show),
         post("/api/v1/runs/{run}/cancel", api::runs::cancel),
+        post("/api/v1/runs/{run}/verify", api::verify::verify),
+        post("/api/v1/runs/{run}/fork", api::fork::fork),
         get("/api/v1/runs/{run}/approvals", api::approvals::of_run),
         get("/api/v1/runs/{run}/children", api::children::list),
         get("/api/v1/runs/{run}/messages", api::messages::list),
@@ -136,7 +140,6 @@ fn api_lines() -> Vec<Line> {
         post("/api/v1/runs/{run}/retry", api::dead_letters::retry),
         post("/api/v1/runs/{run}/discard", api::dead_letters::discard),
         post("/api/v1/runs/{run}/start-over", api::dead_letters::start_over),
-        post("/api/v1/runs/{run}/verify", api::verify::verify),
         get("/api/v1/runs/{run}/events", api::events::list),
         get("/api/v1/runs/{run}/events/{seq}", api::events::show),
         get("/api/v1/runs/{run}/stream", api::stream::open),

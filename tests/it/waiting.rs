@@ -60,6 +60,30 @@ async fn a_person_decides_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_short_wait_keeps_the_instance_and_pressure_throws_it_away() {
+    let station = TestStation::start().await;
+    let agent = station.publish(script("asker", "", ASKER)).await;
+    for thrown_away in [false, true] {
+        let id = station.begin(&agent, &json!({})).await;
+        let asked = station.until_asked(id).await;
+        let kept = async {
+            while station.app.dispatcher.warm.is_empty() || station.app.dispatcher.executing() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), kept)
+            .await
+            .expect("it is kept and gives its slot up");
+        if thrown_away {
+            assert!(station.app.dispatcher.warm.drop_oldest());
+        }
+        station.decide(&asked, Verb::Approve, None).await;
+        assert_eq!(station.end(id).await.succeeded()["verb"], "approve");
+        assert!(station.app.dispatcher.warm.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn the_first_decision_holds_and_the_second_hears_who_made_it() {
     let station = TestStation::start().await;
     let agent = station.publish(script("asker", "", ASKER)).await;

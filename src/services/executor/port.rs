@@ -12,6 +12,7 @@ use super::super::agents::load_version;
 use super::super::app::App;
 use super::super::feed::Publisher;
 use super::super::waits;
+use super::super::warm::{Fence, KEPT_FOR, Place};
 use super::begin::Batch;
 use super::caller::{Caller, Rights};
 use super::children::{Asked, Startable};
@@ -26,7 +27,7 @@ use crate::domain::policy::{self, Decision};
 use crate::domain::run::RunState;
 use crate::domain::time::Timestamp;
 use crate::runtime::exchange::Used;
-use crate::runtime::ports::{Begun, Intended, PendingCall, Performed, Port, PortError, Woken};
+use crate::runtime::ports::{Begun, Intended, PendingCall, Performed, Port, PortError, Stop, Woken};
 use crate::store::runs::{self, Claimed, Touched};
 use crate::store::segments::Segment;
 use crate::store::{self, Tx, agents, approvals, journal, ledger, waits as rows};
@@ -50,25 +51,47 @@ pub(super) struct RunPort {
     /// Where the run's sums stood when the turn began.
     base: Used,
     active: Arc<ActiveTime>,
+    fence: Fence,
+    stop: Stop,
+    place: Mutex<Option<Place>>,
+}
+
+/// What came of looking at the calls that wait.
+enum Looked {
+    WentOn(Woken),
+    /// The run has no slot any more; these still wait.
+    Parked(Vec<(usize, PendingCall)>),
 }
 
 /// How long a run has been executing, which is not how long it has been waiting.
 pub(super) struct ActiveTime {
-    before: Duration,
+    /// Until it last began.
+    before: Mutex<Duration>,
     since: Mutex<Option<Instant>>,
 }
 
 impl ActiveTime {
     pub(super) fn new(before: Duration) -> Self {
         Self {
-            before,
+            before: Mutex::new(before),
             since: Mutex::new(Some(Instant::now())),
         }
     }
 
     pub(super) fn total(&self) -> Duration {
         let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        self.before + since.map_or(Duration::ZERO, |since| since.elapsed())
+        let before = *self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        before + since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn pause(&self) {
+        let total = self.total();
+        *self.before.lock().unwrap_or_else(PoisonError::into_inner) = total;
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn go_on(&self) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 }
 
@@ -80,6 +103,7 @@ impl RunPort {
         rights: Rights,
         publisher: Arc<Publisher>,
         active: Arc<ActiveTime>,
+        (fence, stop): (Fence, Stop),
     ) -> Self {
         let asked: Option<Asked> = segment.ask.as_deref().and_then(|text| serde_json::from_str(text).ok());
         let caller = Caller {
@@ -113,7 +137,88 @@ impl RunPort {
             used,
             base,
             active,
+            fence,
+            stop,
+            place: Mutex::new(None),
         }
+    }
+
+    /// Whose calls these are, under the fence that holds now.
+    fn caller(&self) -> Caller {
+        Caller {
+            fence: self.fence.get(),
+            ..self.caller.clone()
+        }
+    }
+
+    /// Reads what has come of the calls that wait; where nothing has, parks the run, in the same transaction.
+    async fn look_or_park(&self, waiting: Vec<(usize, PendingCall)>) -> Result<Looked, PortError> {
+        let now = self.app.clock.now();
+        let (app, caller, rights) = (self.app.clone(), self.caller(), self.rights.clone());
+        let active_ms = u64::try_from(self.active.total().as_millis()).unwrap_or(u64::MAX);
+        let looked = self
+            .app
+            .store
+            .write(move |tx| {
+                let mut touched = Vec::new();
+                waits::fire_due(tx, now, &mut touched)?;
+                let mut batch = Batch::new(&caller, &rights, now, Vec::new());
+                let mut woken = Woken::default();
+                for (place, pending) in waiting {
+                    match batch.wake(tx, &pending)? {
+                        Some(begun) => woken.went_on.push((place, begun)),
+                        None => woken.still.push((place, pending)),
+                    }
+                }
+                if woken.went_on.is_empty() {
+                    rows::await_only(tx, caller.org, caller.run, &Batch::awaited(&woken.still))?;
+                    runs::park_inside(tx, caller.org, caller.run, caller.fence, active_ms)?;
+                    return Ok(Err((woken.still, touched)));
+                }
+                batch.touched = touched;
+                let intended = intents(woken.went_on.iter().map(|(_, begun)| begun));
+                let written = write(tx, &app, batch, &intended)?;
+                Ok(Ok(written.map(|written| (woken, written))))
+            })
+            .await?;
+        match looked {
+            Ok(went_on) => {
+                let (woken, written) = went_on.map_err(PortError::QuotaExhausted)?;
+                self.announce(written);
+                Ok(Looked::WentOn(woken))
+            }
+            Err((still, touched)) => {
+                waits::announce(&self.app, &touched);
+                self.app.feed.announce(self.caller.run, 0, Some(RunState::Waiting));
+                self.app.dispatcher.timer_changed();
+                Ok(Looked::Parked(still))
+            }
+        }
+    }
+
+    /// Gives the slot up and keeps the instance for a moment. Returns whether the run goes on with it, under a new fence.
+    async fn kept_warm(&self) -> bool {
+        let (run, dispatcher) = (self.caller.run, &self.app.dispatcher);
+        let Some(place) = dispatcher.warm.place(self.app.slots() as usize) else {
+            return false;
+        };
+        // Kept until the instance is gone, unless that gets a slot again.
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+        let mut woken = dispatcher
+            .warm
+            .keep(run, self.caller.segment, self.fence.clone(), self.stop.clone());
+        dispatcher.release(run, self.fence.get());
+        self.active.pause();
+        let heard = match tokio::time::timeout(KEPT_FOR, &mut woken).await {
+            Ok(heard) => heard.is_ok(),
+            // Who has taken it in this moment says so at once.
+            Err(_) => !dispatcher.warm.remove(run, &self.fence) && woken.await.is_ok(),
+        };
+        self.active.go_on();
+        if heard {
+            *self.place.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        heard
     }
 
     /// What the run has used in this turn, as the journal has it.
@@ -290,7 +395,7 @@ impl Port for RunPort {
 
     fn enqueue(&self, entries: Vec<NewEntry>) -> BoxFuture<'_, Result<(), PortError>> {
         Box::pin(async move {
-            let caller = self.caller.clone();
+            let caller = self.caller();
             let pending = self
                 .app
                 .store
@@ -316,7 +421,7 @@ impl Port for RunPort {
         Box::pin(async move {
             let startable = self.startable(&calls).await?;
             let now = self.now();
-            let (app, caller, rights) = (self.app.clone(), self.caller.clone(), self.rights.clone());
+            let (app, caller, rights) = (self.app.clone(), self.caller(), self.rights.clone());
             let written = self
                 .app
                 .store
@@ -340,45 +445,12 @@ impl Port for RunPort {
 
     fn wait(&self, waiting: Vec<(usize, PendingCall)>) -> BoxFuture<'_, Result<Woken, PortError>> {
         Box::pin(async move {
-            let now = self.now();
-            let (app, caller, rights) = (self.app.clone(), self.caller.clone(), self.rights.clone());
-            let active_ms = u64::try_from(self.active.total().as_millis()).unwrap_or(u64::MAX);
-            let written = self
-                .app
-                .store
-                .write(move |tx| {
-                    let mut touched = Vec::new();
-                    waits::fire_due(tx, now, &mut touched)?;
-                    let mut batch = Batch::new(&caller, &rights, now, Vec::new());
-                    let mut woken = Woken::default();
-                    for (place, pending) in waiting {
-                        match batch.wake(tx, &pending)? {
-                            Some(begun) => woken.went_on.push((place, begun)),
-                            None => woken.still.push((place, pending)),
-                        }
-                    }
-                    if woken.went_on.is_empty() {
-                        rows::await_only(tx, caller.org, caller.run, &Batch::awaited(&woken.still))?;
-                        runs::park_inside(tx, caller.org, caller.run, caller.fence, active_ms)?;
-                        return Ok(Err(touched));
-                    }
-                    batch.touched = touched;
-                    let intended = intents(woken.went_on.iter().map(|(_, begun)| begun));
-                    let written = write(tx, &app, batch, &intended)?;
-                    Ok(Ok(written.map(|written| (woken, written))))
-                })
-                .await?;
-            match written {
-                Ok(went_on) => {
-                    let (woken, written) = went_on.map_err(PortError::QuotaExhausted)?;
-                    self.announce(written);
-                    Ok(woken)
-                }
-                Err(touched) => {
-                    waits::announce(&self.app, &touched);
-                    self.app.feed.announce(self.caller.run, 0, Some(RunState::Waiting));
-                    self.app.dispatcher.timer_changed();
-                    Err(PortError::Parked)
+            let mut waiting = waiting;
+            loop {
+                match self.look_or_park(waiting).await? {
+                    Looked::WentOn(woken) => return Ok(woken),
+                    Looked::Parked(still) if self.kept_warm().await => waiting = still,
+                    Looked::Parked(_) => return Err(PortError::Parked),
                 }
             }
         })
@@ -425,7 +497,7 @@ impl Port for RunPort {
                 tries,
             };
             let (segment, ordinal, sub) = (entry.segment, key.call, entry.sub);
-            let caller = self.caller.clone();
+            let caller = self.caller();
             let is_chat = matches!(call, Call::ModelsChat(_));
             let written = self
                 .app

@@ -37,6 +37,7 @@ const say = {
   'run.retried': (m) => ['tried again', '', [m.by ? `by ${m.by}` : m.attempt && `attempt ${m.attempt} of ${m.of}`, m.delay_ms !== undefined && `after ${duration(m.delay_ms)}`, m.reason && codeWords(m.reason)]],
   'run.cancel-requested': () => ['asked to stop', '', []],
   'run.finished': (m) => [m.state ?? 'finished', '', [m.message ?? (m.reason && reasonWords(m.reason)), m.fuel && `${compact(m.fuel)} fuel`]],
+  'run.forked': (m) => ['forked', '', [m.by && `by ${m.by}`, `at entry ${count(m.seq)} of ${m.from}`, m.edited && 'one answer edited', m.asks_before_writes && 'asks before it writes']],
   'run.verified': (m) => [`verified: ${verdicts[m.result] ?? m.result}`, '', [m.by && `by ${m.by}`, m.reason && reasonWords(m.reason)]],
   'segment.started': (m) => [`segment ${(m.segment ?? 0) + 1} began`, '', []],
   'segment.ended': (m) => [`segment ${(m.segment ?? 0) + 1} ended`, '', [m.outcome, m.fuel && `${compact(m.fuel)} fuel`]],
@@ -72,6 +73,7 @@ export function words(item) {
   const tail = details.filter(Boolean);
   if (item.code) tail.push(codeWords(item.code));
   if (item.interrupted) tail.push('interrupted');
+  if (item.meta.edited && item.kind !== 'run.forked') tail.push('edited');
   return { verb, object: object ?? '', details: tail };
 }
 

@@ -4,14 +4,16 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use serde_json::Value;
 
+use super::fork::OriginNote;
 use super::verify::VerifiedNote;
 use super::words;
 use crate::domain::call::ArtifactInfo;
 use crate::domain::failure::EndReason;
+use crate::domain::journal::{Lane, Phase};
 use crate::domain::permission::Permission;
 use crate::domain::run::{RunState, Trigger};
 use crate::domain::time::Timestamp;
-use crate::services::{holds, runs, users, verify};
+use crate::services::{fork, holds, runs, users, verify};
 use crate::store::runs::Run;
 use crate::web::api::Segments;
 use crate::web::context::Context;
@@ -33,6 +35,7 @@ struct ShowPage {
     lines: Vec<Line>,
     artifacts: Vec<ArtifactInfo>,
     verified: Option<VerifiedNote>,
+    origin: Option<OriginNote>,
 }
 
 struct RunPage {
@@ -54,10 +57,11 @@ struct RunPage {
     fuel: u64,
     entries: u64,
     may_cancel: bool,
+    may_verify: bool,
     failed: bool,
     dead: bool,
     may_retry: bool,
-    may_verify: bool,
+    may_fork: bool,
     may_start: bool,
     failure: Option<RunFailure>,
     input: String,
@@ -73,6 +77,9 @@ struct RunFailure {
 }
 
 struct Line {
+    seq: u64,
+    /// Whether it may be what a fork begins behind.
+    forks: bool,
     offset_ms: u64,
     text: String,
 }
@@ -93,6 +100,8 @@ pub async fn show(
     let now = state.app.clock.now();
     let created = run.created_at.as_ms();
     let line = |entry: &crate::domain::journal::EntryView| Line {
+        seq: entry.seq,
+        forks: entry.lane == Lane::Guest && entry.phase != Phase::Start,
         offset_ms: u64::try_from(entry.at - created).unwrap_or(0),
         text: words::line(entry),
     };
@@ -100,6 +109,9 @@ pub async fn show(
         shell: shell(&state, &request, &auth.known, format!("{} {}", run.agent_name, run.id), "runs"),
         lines: entries.iter().map(line).collect(),
         artifacts,
+        origin: fork::origin(&state.app, actor, &run)
+            .await?
+            .map(|origin| OriginNote::new(&origin, run.ask_writes)),
         verified: verify::newest(&state.app, actor, &run)
             .await?
             .map(|noted| VerifiedNote::new(noted, &people, now)),
@@ -122,10 +134,11 @@ pub async fn show(
             fuel: run.fuel,
             entries: run.last_seq,
             may_cancel: !run.state.is_terminal() && may(actor, Permission::RunsCancel),
+            may_verify: run.state.is_terminal() && may(actor, Permission::RunsCancel),
             failed: run.state == RunState::Failed,
             dead: run.dead,
             may_retry: may(actor, Permission::RunsCancel),
-            may_verify: run.state.is_terminal() && may(actor, Permission::RunsCancel),
+            may_fork: may(actor, Permission::RunsCancel),
             may_start: may(actor, Permission::RunsStart),
             failure: failure(&run),
             input: pretty(&input),
