@@ -328,7 +328,10 @@ mod tests {
 
     #[test]
     fn the_failed_call_keeps_its_key_and_those_after_it_get_new_ones() {
-        let replay = Replay::new(vec![entry(0, None, Phase::Point, Some(ok())), marker(1), marker(1), marker(2)], true);
+        let replay = Replay::new(
+            vec![entry(0, None, Phase::Point, Some(ok())), marker(1), marker(1), marker(2)],
+            true,
+        );
         assert_eq!([0, 1, 2, 3].map(|call| replay.generation(call)), [0, 0, 2, 3]);
     }
 }

@@ -112,7 +112,9 @@ async fn a_host_that_keeps_failing_is_not_asked_for_a_while() {
     }";
     let site = failing_site(usize::MAX).await;
     let station = TestStation::builder().outbound(Site::reachable()).start().await;
-    let agent = station.publish(script("stubborn", &capabilities(&site, "\"GET\"", ""), STUBBORN)).await;
+    let agent = station
+        .publish(script("stubborn", &capabilities(&site, "\"GET\"", ""), STUBBORN))
+        .await;
     let output = station.run(&agent, &json!({ "url": site.url("/") })).await.succeeded();
     assert_eq!((&output["code"], &output["retryable"]), (&json!("unavailable"), &json!(true)));
     assert!(output["message"].as_str().unwrap().contains("too many calls"), "{output}");
