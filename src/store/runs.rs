@@ -22,7 +22,7 @@ use serde_json::json;
 
 use super::hash::Hash;
 use super::waits::Key;
-use super::{Error, Reader, Scope, Tx, journal, payloads};
+use super::{Error, Reader, Scope, Tx, journal, ledger, payloads};
 use crate::domain::failure::EndReason;
 use crate::domain::id::{AgentId, OrgId, PrincipalId, RunId, VersionId};
 use crate::domain::journal::{NewEntry, kind};
@@ -224,7 +224,9 @@ pub fn finish(
         },
         |row| row.get(0),
     )?;
-    if entangled.ok_or(Error::Fenced)? {
+    let entangled = entangled.ok_or(Error::Fenced)?;
+    ledger::settle_left(tx, org, run, now)?;
+    if entangled {
         settle(tx, org, run, now, touched)?;
     }
     Ok(())

@@ -4,14 +4,17 @@
 
 pub mod account;
 pub mod agents;
+pub mod approvals;
 pub mod dead_letters;
 pub mod errors;
 mod filters;
 pub mod overview;
 pub mod runs;
+pub mod sessions;
 pub mod set_up;
 pub mod sign_in;
 mod view;
+mod waits;
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};

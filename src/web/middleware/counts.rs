@@ -6,7 +6,7 @@ use actix_web::http::Method;
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpRequest, web};
 
-use crate::services::dead_letters;
+use crate::services::{approvals, dead_letters};
 use crate::web::middleware::identity::Identity;
 use crate::web::state::State;
 
@@ -15,6 +15,8 @@ use crate::web::state::State;
 pub struct Counts {
     /// Failed runs that nobody has dealt with, at most [`dead_letters::COUNT_MAX`].
     pub dead_letters: u32,
+    /// Approvals that wait for a decision.
+    pub approvals: u32,
 }
 
 impl Counts {
@@ -32,7 +34,8 @@ pub async fn counts<B: MessageBody + 'static>(request: ServiceRequest, next: Nex
     {
         // A page is shown without its counts rather than not at all.
         let dead_letters = dead_letters::count(&state.app, &known.actor).await.unwrap_or_default();
-        request.extensions_mut().insert(Counts { dead_letters });
+        let approvals = approvals::pending(&state.app, &known.actor).await.unwrap_or_default();
+        request.extensions_mut().insert(Counts { dead_letters, approvals });
     }
     next.call(request).await.map(ServiceResponse::map_into_boxed_body)
 }

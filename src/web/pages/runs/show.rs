@@ -19,7 +19,9 @@ use crate::web::api::Segments;
 use crate::web::context::Context;
 use crate::web::extract::form::Form;
 use crate::web::extract::{Authorized, may as permission};
+use crate::web::pages::approvals::card::{ApprovalCard, Place, pending_of};
 use crate::web::pages::view::{People, Shell, When, duration_of, pretty};
+use crate::web::pages::waits::{self, Waits};
 use crate::web::pages::{filters, html, may, see_other, shell};
 use crate::web::problem::Problem;
 use crate::web::state::State;
@@ -34,12 +36,17 @@ struct ShowPage {
     run: RunPage,
     lines: Vec<Line>,
     artifacts: Vec<ArtifactInfo>,
+    approvals: Vec<ApprovalCard>,
     verified: Option<VerifiedNote>,
     origin: Option<OriginNote>,
 }
 
 struct RunPage {
     id: String,
+    /// The run that started it.
+    parent: Option<String>,
+    session: bool,
+    waits: Option<Waits>,
     agent: String,
     version: String,
     state: &'static str,
@@ -112,11 +119,15 @@ pub async fn show(
         origin: fork::origin(&state.app, actor, &run)
             .await?
             .map(|origin| OriginNote::new(&origin, run.ask_writes)),
+        approvals: pending_of(&state, actor, run.id, Place::Run).await?,
         verified: verify::newest(&state.app, actor, &run)
             .await?
             .map(|noted| VerifiedNote::new(noted, &people, now)),
         run: RunPage {
             id: run.id.to_string(),
+            parent: run.parent.map(|parent| parent.to_string()),
+            session: run.session,
+            waits: waits::of_run(&state, actor, &run).await?,
             agent: run.agent_name.clone(),
             version: run.agent_version.clone(),
             state: run.shown().as_str(),
