@@ -194,17 +194,6 @@ impl Replay {
     }
 }
 
-/// Takes back the calls after `call`, and of the call itself what failed or has no result.
-fn supersede(calls: &mut Vec<BTreeMap<u32, Recorded>>, call: usize) {
-    calls.truncate(call.saturating_add(1));
-    for recorded in calls.get_mut(call).into_iter().flat_map(BTreeMap::values_mut) {
-        if !matches!(recorded.result(), Some(Ok(CallResult::Ok(_)))) {
-            recorded.end = None;
-            recorded.superseded = true;
-        }
-    }
-}
-
 fn compare(call: u32, recorded: &[Recorded], made: &[Made<'_>], compare_fuel: bool) -> Option<Difference> {
     if recorded.len() != made.len() {
         return Some(Difference {
@@ -246,6 +235,17 @@ fn compare(call: u32, recorded: &[Recorded], made: &[Made<'_>], compare_fuel: bo
     None
 }
 
+/// Takes back the calls after `call`, and of the call itself what failed or has no result.
+fn supersede(calls: &mut Vec<BTreeMap<u32, Recorded>>, call: usize) {
+    calls.truncate(call.saturating_add(1));
+    for recorded in calls.get_mut(call).into_iter().flat_map(BTreeMap::values_mut) {
+        if !matches!(recorded.result(), Some(Ok(CallResult::Ok(_)))) {
+            recorded.end = None;
+            recorded.superseded = true;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,9 +284,9 @@ mod tests {
     fn made(sub: u8) -> Made<'static> {
         Made {
             kind: "http.send",
+            arguments: "{}",
             fingerprint: [sub; 16],
             fuel: 5,
-            arguments: "",
         }
     }
 

@@ -128,6 +128,8 @@ fn page_lines() -> Vec<Line> {
         post("/runs/{run}/start-over", pages::dead_letters::start_over),
         get("/dead-letters", pages::dead_letters::show),
         post("/dead-letters", pages::dead_letters::act),
+        get("/runs/{run}/fork", pages::runs::fork::show),
+        post("/runs/{run}/fork", pages::runs::fork::submit),
     ]
 }
 
@@ -135,6 +137,8 @@ fn api_lines() -> Vec<Line> {
     let mut lines = vec![
         get("/api/v1/runs/{run}", api::runs::show),
         post("/api/v1/runs/{run}/cancel", api::runs::cancel),
+        post("/api/v1/runs/{run}/verify", api::verify::verify),
+        post("/api/v1/runs/{run}/fork", api::fork::fork),
         get("/api/v1/runs/{run}/approvals", api::approvals::of_run),
         get("/api/v1/runs/{run}/children", api::children::list),
         get("/api/v1/runs/{run}/messages", api::messages::list),
@@ -144,7 +148,6 @@ fn api_lines() -> Vec<Line> {
         post("/api/v1/runs/{run}/retry", api::dead_letters::retry),
         post("/api/v1/runs/{run}/discard", api::dead_letters::discard),
         post("/api/v1/runs/{run}/start-over", api::dead_letters::start_over),
-        post("/api/v1/runs/{run}/verify", api::verify::verify),
         get("/api/v1/runs/{run}/events", api::events::list),
         get("/api/v1/runs/{run}/events/{seq}", api::events::show),
         get("/api/v1/runs/{run}/stream", api::stream::open),

@@ -16,6 +16,7 @@ mod cli;
 mod crash;
 mod examples;
 mod failing;
+mod fork;
 mod guests;
 mod openapi;
 mod pages;

@@ -53,6 +53,7 @@ const say = {
   'run.retried': (m) => ['tried again', '', [m.by ? `by ${m.by}` : m.attempt && `attempt ${m.attempt} of ${m.of}`, m.delay_ms !== undefined && `after ${duration(m.delay_ms)}`, m.reason && codeWords(m.reason)]],
   'run.cancel-requested': () => ['asked to stop', '', []],
   'run.finished': (m) => [m.state ?? 'finished', '', [m.message ?? (m.reason && reasonWords(m.reason)), m.fuel && `${compact(m.fuel)} fuel`]],
+  'run.forked': (m) => ['forked', '', [m.by && `by ${m.by}`, `at entry ${count(m.seq)} of ${m.from}`, m.edited && 'one answer edited', m.asks_before_writes && 'asks before it writes']],
   'run.verified': (m) => [`verified: ${verdicts[m.result] ?? m.result}`, '', [m.by && `by ${m.by}`, m.reason && reasonWords(m.reason)]],
   'segment.started': (m) => [`segment ${(m.segment ?? 0) + 1} began`, '', []],
   'segment.ended': (m) => [`segment ${(m.segment ?? 0) + 1} ended`, '', [typeof m.outcome === 'string' ? m.outcome : wakes[m.outcome?.wake_on], m.fuel && `${compact(m.fuel)} fuel`]],
@@ -106,6 +107,7 @@ export function words(item) {
   const tail = details.filter(Boolean);
   if (item.code) tail.push(codeWords(item.code));
   if (item.interrupted) tail.push('interrupted');
+  if (item.meta.edited && item.kind !== 'run.forked') tail.push('edited');
   return { verb, object: object ?? '', details: tail };
 }
 
@@ -117,6 +119,7 @@ export function sentence(item) {
 /** What a bar is called where it is drawn: what was asked for, so that it keeps its row when the answer names the model. */
 export function label(item) {
   if (item.kind === 'models.chat') return item.start.meta?.model ?? 'model';
+  if (item.child) return item.child.agent;
   if (item.kind === 'http.send') return `${item.meta.method ?? 'GET'} ${host(item.meta.url ?? '')}`;
   return item.kind;
 }

@@ -4,14 +4,16 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use serde_json::Value;
 
+use super::fork::OriginNote;
 use super::verify::VerifiedNote;
 use super::words;
 use crate::domain::call::ArtifactInfo;
 use crate::domain::failure::EndReason;
+use crate::domain::journal::{Lane, Phase};
 use crate::domain::permission::Permission;
 use crate::domain::run::{RunState, Trigger};
 use crate::domain::time::Timestamp;
-use crate::services::{holds, runs, users, verify};
+use crate::services::{fork, holds, runs, users, verify};
 use crate::store::runs::Run;
 use crate::web::api::Segments;
 use crate::web::context::Context;
@@ -36,6 +38,7 @@ struct ShowPage {
     artifacts: Vec<ArtifactInfo>,
     approvals: Vec<ApprovalCard>,
     verified: Option<VerifiedNote>,
+    origin: Option<OriginNote>,
 }
 
 struct RunPage {
@@ -65,6 +68,7 @@ struct RunPage {
     failed: bool,
     dead: bool,
     may_retry: bool,
+    may_fork: bool,
     may_start: bool,
     failure: Option<RunFailure>,
     input: String,
@@ -80,6 +84,9 @@ struct RunFailure {
 }
 
 struct Line {
+    seq: u64,
+    /// Whether it may be what a fork begins behind.
+    forks: bool,
     offset_ms: u64,
     text: String,
 }
@@ -100,6 +107,8 @@ pub async fn show(
     let now = state.app.clock.now();
     let created = run.created_at.as_ms();
     let line = |entry: &crate::domain::journal::EntryView| Line {
+        seq: entry.seq,
+        forks: entry.lane == Lane::Guest && entry.phase != Phase::Start,
         offset_ms: u64::try_from(entry.at - created).unwrap_or(0),
         text: words::line(entry),
     };
@@ -108,6 +117,9 @@ pub async fn show(
         lines: entries.iter().map(line).collect(),
         artifacts,
         approvals: pending_of(&state, actor, run.id, Place::Run).await?,
+        origin: fork::origin(&state.app, actor, &run)
+            .await?
+            .map(|origin| OriginNote::new(&origin, run.ask_writes)),
         verified: verify::newest(&state.app, actor, &run)
             .await?
             .map(|noted| VerifiedNote::new(noted, &people, now)),
@@ -137,6 +149,7 @@ pub async fn show(
             failed: run.state == RunState::Failed,
             dead: run.dead,
             may_retry: may(actor, Permission::RunsCancel),
+            may_fork: may(actor, Permission::RunsCancel),
             may_start: may(actor, Permission::RunsStart),
             failure: failure(&run),
             input: pretty(&input),
