@@ -60,7 +60,7 @@ test('Enter sends and Shift Enter begins a line; two people see the same', async
   const other = await open(browser);
   await signIn(other, station.origin);
   await other.goto(page.url());
-  await page.getByText('waits for a message').waitFor();
+  await page.locator('[data-session-state]', { hasText: 'waits for a message' }).waitFor();
   await page.getByLabel('Message').fill('line one');
   await page.keyboard.press('Shift+Enter');
   await page.keyboard.type('line two');
@@ -83,7 +83,7 @@ test('a reply is seen while it is written, once', async () => {
   await shot(page, 'sessions-streaming');
   await replies().filter({ hasText: 'somebody has to be awake' }).waitFor();
   await page.locator('[data-streams] li').waitFor({ state: 'detached' });
-  assert.equal(await page.getByText('somebody has to be awake').count(), 1);
+  assert.equal(await page.locator('.talk').getByText('somebody has to be awake').count(), 1);
   assert.ok('One lamp after the other'.startsWith(first.slice(0, 10)), first);
 });
 
@@ -91,7 +91,7 @@ test('a decision is asked for and made in the conversation', async () => {
   await say('order');
   const card = page.locator('[data-approvals] [data-approval]');
   await card.getByRole('heading', { name: 'Order 4 lamps' }).waitFor();
-  await page.getByText('waits for a decision').first().waitFor();
+  await page.locator('[data-session-state]', { hasText: 'waits for a decision' }).waitFor();
   await shot(page, 'sessions-approval');
   await card.getByRole('button', { name: 'Approve' }).first().click();
   await replies().filter({ hasText: 'Ordered.' }).waitFor();
@@ -109,7 +109,8 @@ test('a child that it starts is a line with a link', async () => {
 test('the whole run has the messages on its timeline, and a lane for the child', async () => {
   await page.getByRole('link', { name: 'The whole run' }).click();
   await page.locator('[data-sync="synced"]').waitFor();
-  await page.locator('.log-row', { hasText: 'started helper' }).first().click();
+  await page.getByLabel('Find in the entries').fill('helper');
+  await page.locator('.log-row:not([hidden])', { hasText: 'started helper' }).click();
   await page.getByRole('link', { name: 'Open the run of helper' }).waitFor();
   await shot(page, 'run-session');
   await page.getByRole('link', { name: 'Chat' }).click();
