@@ -110,7 +110,7 @@ test('the whole run has the messages on its timeline, and a lane for the child',
   await page.getByRole('link', { name: 'The whole run' }).click();
   await page.locator('[data-sync="synced"]').waitFor();
   await page.getByLabel('Find in the entries').fill('helper');
-  await page.locator('.log-row:not([hidden])', { hasText: 'started helper' }).click();
+  await page.locator('.log-row:not([hidden])', { hasText: /started\s*helper/ }).click();
   await page.getByRole('link', { name: 'Open the run of helper' }).waitFor();
   await shot(page, 'run-session');
   await page.getByRole('link', { name: 'Chat' }).click();

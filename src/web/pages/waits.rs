@@ -66,8 +66,14 @@ mod tests {
         };
         let words = |list: &[WaitingFor]| in_words(list, now).map(|waits| (waits.words, waits.until.is_some()));
         assert_eq!(words(&[]), None);
-        assert_eq!(words(&[waiting(What::Timer, Some(2_000_000))]), Some(("sleeps until".to_owned(), true)));
-        assert_eq!(words(&[waiting(What::Message, None)]), Some(("waits for a message".to_owned(), false)));
+        assert_eq!(
+            words(&[waiting(What::Timer, Some(2_000_000))]),
+            Some(("sleeps until".to_owned(), true))
+        );
+        assert_eq!(
+            words(&[waiting(What::Message, None)]),
+            Some(("waits for a message".to_owned(), false))
+        );
         let several = [
             waiting(What::Ask("run_1".to_owned()), None),
             waiting(What::Ask("run_2".to_owned()), None),

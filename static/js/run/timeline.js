@@ -292,7 +292,7 @@ export class Timeline {
         const tick = this.gutter + this.#scale.x(item.from + (item.meta.first_token_ms ?? 0));
         const at = tick < x + 12 + w && tick + 12 + w < right ? tick + 6 : x + 6;
         if (item.waits) return;
-        paint.fillStyle = item.family === 'model' || item.failed ? c['surface-0'] : item.family === 'web' ? c['surface-0'] : c.ink;
+        paint.fillStyle = ['model', 'web', 'child'].includes(item.family) || item.failed ? c['surface-0'] : c.ink;
         paint.fillText(text, at, middle + 0.5);
       } else if (x - 6 - w > left + 4) {
         paint.fillStyle = c['ink-muted'];
