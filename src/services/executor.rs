@@ -294,6 +294,14 @@ impl<'a> Execution<'a> {
     }
 
     async fn guest(&self, version: &LoadedVersion) -> Result<LinkedGuest, runtime::Error> {
+        let wit = self.segment.wit_version.as_str();
+        if !runtime::WIT_VERSIONS.contains(&wit) {
+            let text = format!(
+                "it was begun with version {wit} of the agents' interface, which this station no longer has; upload the agent again, built for {}, and start the run over",
+                runtime::WIT_VERSION
+            );
+            return Err(runtime::Error::Refused(text));
+        }
         let digest: ComponentDigest = self.segment.component_digest;
         let (app, org) = (self.app, self.run.org);
         match version.version.manifest.runtime {
