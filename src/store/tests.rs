@@ -288,6 +288,7 @@ fn statements() -> Vec<&'static str> {
         keys::REVOKE,
         ledger::SETTLE,
         ledger::SETTLE_LOST,
+        ledger::SETTLE_LEFT,
         ledger::ADD_TO_RUN,
         links::CONSUME,
         links::HOLDS,

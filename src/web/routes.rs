@@ -111,6 +111,9 @@ fn page_lines() -> Vec<Line> {
         get("/runs", pages::runs::list::show),
         get("/runs/{run}", pages::runs::show::show),
         post("/runs/{run}/cancel", pages::runs::show::cancel),
+        post("/runs/{run}/verify", pages::runs::verify::submit),
+        get("/runs/{run}/fork", pages::runs::fork::show),
+        post("/runs/{run}/fork", pages::runs::fork::submit),
         get("/sessions", pages::sessions::list::show),
         get("/sessions/new", pages::sessions::new::show),
         post("/sessions/new", pages::sessions::new::submit),
@@ -121,15 +124,12 @@ fn page_lines() -> Vec<Line> {
         post("/approvals/{approval}", pages::approvals::show::decide),
         post("/runs/{run}/pause", pages::runs::show::pause),
         post("/runs/{run}/resume", pages::runs::show::resume),
-        post("/runs/{run}/verify", pages::runs::verify::submit),
         post("/runs/{run}/retry", pages::dead_letters::retry),
         post("/runs/{run}/discard", pages::dead_letters::discard),
         get("/runs/{run}/start-over", pages::dead_letters::ask_start_over),
         post("/runs/{run}/start-over", pages::dead_letters::start_over),
         get("/dead-letters", pages::dead_letters::show),
         post("/dead-letters", pages::dead_letters::act),
-        get("/runs/{run}/fork", pages::runs::fork::show),
-        post("/runs/{run}/fork", pages::runs::fork::submit),
     ]
 }
 
