@@ -203,7 +203,7 @@ impl Exchange {
                     ..NewEntry::station(
                         self.port.now(),
                         kind::LIMIT_NEAR,
-                        json!({ "limit": limit, "used": used, "of": most }),
+                        json!({ "limit": limit, "used": used, "max": most }),
                     )
                 };
                 inner.buffer.push(entry);
