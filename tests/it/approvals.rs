@@ -35,7 +35,7 @@ pub async fn pending_of(http: &Http, run: &str) -> Value {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), found)
+    tokio::time::timeout(Duration::from_mins(1), found)
         .await
         .expect("the run asks in time")
 }

@@ -25,7 +25,7 @@ pub async fn said(http: &Http, run: &str, count: usize) -> Vec<Value> {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), found)
+    tokio::time::timeout(Duration::from_mins(1), found)
         .await
         .expect("so much is said in time")
 }
