@@ -87,6 +87,7 @@ impl Station {
             version: None,
             input: "{}".to_owned(),
             trigger: Trigger::Api,
+            message: None,
             priority: 0,
             retry: RetryChange::default(),
         }

@@ -273,12 +273,12 @@ mod tests {
         }
     }
 
-    fn ok() -> Option<CallResult> {
-        Some(CallResult::Ok(Reply::MemoryVersion(1)))
+    fn ok() -> CallResult {
+        CallResult::Ok(Reply::MemoryVersion(1))
     }
 
-    fn failed() -> Option<CallResult> {
-        Some(CallResult::Failed(Failure::retryable(FailureCode::Unavailable, "x")))
+    fn failed() -> CallResult {
+        CallResult::Failed(Failure::retryable(FailureCode::Unavailable, "x"))
     }
 
     fn made(sub: u8) -> Made<'static> {
@@ -294,12 +294,12 @@ mod tests {
     fn a_retry_keeps_what_came_before_and_what_succeeded_beside_the_failure() {
         let mut replay = Replay::new(
             vec![
-                entry(0, None, Phase::Point, ok()),
+                entry(0, None, Phase::Point, Some(ok())),
                 entry(1, Some(0), Phase::Start, None),
                 entry(1, Some(1), Phase::Start, None),
-                entry(1, Some(0), Phase::End, ok()),
-                entry(1, Some(1), Phase::End, failed()),
-                entry(2, None, Phase::Point, ok()),
+                entry(1, Some(0), Phase::End, Some(ok())),
+                entry(1, Some(1), Phase::End, Some(failed())),
+                entry(2, None, Phase::Point, Some(ok())),
                 marker(1),
             ],
             true,
@@ -316,7 +316,7 @@ mod tests {
         let mut replay = Replay::new(
             vec![
                 entry(0, None, Phase::Start, None),
-                entry(0, None, Phase::End, failed()),
+                entry(0, None, Phase::End, Some(failed())),
                 marker(0),
                 entry(0, None, Phase::Start, None),
             ],
@@ -328,7 +328,10 @@ mod tests {
 
     #[test]
     fn the_failed_call_keeps_its_key_and_those_after_it_get_new_ones() {
-        let replay = Replay::new(vec![entry(0, None, Phase::Point, ok()), marker(1), marker(1), marker(2)], true);
+        let replay = Replay::new(
+            vec![entry(0, None, Phase::Point, Some(ok())), marker(1), marker(1), marker(2)],
+            true,
+        );
         assert_eq!([0, 1, 2, 3].map(|call| replay.generation(call)), [0, 0, 2, 3]);
     }
 }

@@ -49,7 +49,7 @@ pub struct StartKey {
 /// What a start with a key came to.
 pub enum Started {
     Now {
-        whole: Whole,
+        whole: Box<Whole>,
         /// The answer that was kept with the key, where there is one.
         kept: Option<Vec<u8>>,
     },
@@ -99,7 +99,18 @@ pub async fn start(app: &App, actor: &Actor, start: StartRun) -> Result<RunId, E
 ///
 /// # Errors
 /// As [`start`].
-pub async fn start_and_wait(app: &App, actor: &Actor, start: StartRun, key: Option<StartKey>, within: Duration) -> Result<Started, Error> {
+pub async fn start_and_wait(app: &App, actor: &Actor, start: StartRun, within: Duration) -> Result<Whole, Error> {
+    match start_once(app, actor, start, None, within).await? {
+        Started::Now { whole, .. } => Ok(*whole),
+        Started::Before(_) => Err(Error::Internal("a start without a key was made before".to_owned())),
+    }
+}
+
+/// As [`start_and_wait`], once for the key of the request.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_once(app: &App, actor: &Actor, start: StartRun, key: Option<StartKey>, within: Duration) -> Result<Started, Error> {
     require(actor, Permission::RunsStart, actor.org, "the agent")?;
     if let Some(StartKey {
         route, key, request_hash, ..
@@ -125,7 +136,7 @@ pub async fn start_and_wait(app: &App, actor: &Actor, start: StartRun, key: Opti
     if !within.is_zero() {
         until_ended(app, &mut subscription, within).await;
     }
-    let whole = read_whole(app, actor, id).await?;
+    let whole = Box::new(read_whole(app, actor, id).await?);
     Ok(Started::Now { whole, kept })
 }
 

@@ -189,9 +189,9 @@ mod tests {
     #[tokio::test]
     async fn an_instance_of_another_segment_is_not_woken() {
         let warm = Warm::default();
-        let run = run(1);
-        let waiting = warm.keep(run, 3, Fence::new(1), Stop::default());
-        assert!(warm.take(run, 4, 2).is_none());
+        let one = run(1);
+        let waiting = warm.keep(one, 3, Fence::new(1), Stop::default());
+        assert!(warm.take(one, 4, 2).is_none());
         assert!(waiting.await.is_err());
     }
 

@@ -326,4 +326,6 @@ pub fn requeue(tx: &Tx<'_>, org: OrgId, run: RunId, fence: u64) -> Result<(), Er
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

@@ -85,6 +85,43 @@ async fn when_the_tries_are_used_up_the_run_is_a_dead_letter() {
 }
 
 #[tokio::test]
+async fn the_stations_own_tries_hold_where_nobody_says_otherwise() {
+    let site = failing_site(usize::MAX).await;
+    let station = TestStation::builder()
+        .outbound(Site::reachable())
+        .setting("AGENTSTATION_RUNS_RETRY_ATTEMPTS", "3")
+        .setting("AGENTSTATION_RUNS_RETRY_BASE_MS", "1")
+        .start()
+        .await;
+    let agent = station.publish(script("asker", &capabilities(&site, "\"GET\"", ""), ASKER)).await;
+    station.run(&agent, &json!({ "url": site.url("/") })).await.because("agent_error");
+    assert_eq!(site.asked().len(), 3);
+    let body = json!({ "agent": "asker", "input": { "url": site.url("/") }, "retry": { "attempts": 1 } });
+    station.owner().post("/api/v1/runs?wait=30", &body).await.expect(200);
+    assert_eq!(site.asked().len(), 4, "who starts it has the last word");
+}
+
+#[tokio::test]
+async fn a_host_that_keeps_failing_is_not_asked_for_a_while() {
+    const STUBBORN: &str = "export default async function run(input, station) {
+      let last;
+      for (let i = 0; i < 25; i++) {
+        try { await station.http.send({ method: 'GET', url: input.url }); } catch (error) { last = error; }
+      }
+      return { code: last.code, message: last.message, retryable: last.retryable };
+    }";
+    let site = failing_site(usize::MAX).await;
+    let station = TestStation::builder().outbound(Site::reachable()).start().await;
+    let agent = station
+        .publish(script("stubborn", &capabilities(&site, "\"GET\"", ""), STUBBORN))
+        .await;
+    let output = station.run(&agent, &json!({ "url": site.url("/") })).await.succeeded();
+    assert_eq!((&output["code"], &output["retryable"]), (&json!("unavailable"), &json!(true)));
+    assert!(output["message"].as_str().unwrap().contains("too many calls"), "{output}");
+    assert_eq!(site.asked().len(), 20);
+}
+
+#[tokio::test]
 async fn a_write_with_a_key_is_tried_again_under_the_same_key() {
     let site = failing_site(1).await;
     let station = TestStation::builder().outbound(Site::reachable()).start().await;

@@ -285,8 +285,8 @@ pub async fn start(
         },
     });
     let names = key.as_ref().map(|key| (key.route.clone(), key.key.clone()));
-    let (whole, kept) = match runs::start_and_wait(&state.app, actor, start, key, wait).await? {
-        Started::Now { whole, kept } => (whole, kept),
+    let (whole, kept) = match runs::start_once(&state.app, actor, start, key, wait).await? {
+        Started::Now { whole, kept } => (*whole, kept),
         Started::Before(begun) => return idempotency::again(&state, begun),
     };
     let ended = whole.run.state.is_terminal();
