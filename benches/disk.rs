@@ -60,7 +60,14 @@ pub async fn bench(scale: usize) {
     let small = "await station.memory.put(`key-${i}`, i);";
     measure(&station, "memory.put of a number, each under its own key", "", small, calls).await;
     let chat = "await station.models.chat({ messages: [{ role: 'user', content: `Question ${i}: ${text}` }], maxOutputTokens: 200 });";
-    measure(&station, "models.chat, one question and its answer", "models = [\"default\"]\n", chat, calls).await;
+    measure(
+        &station,
+        "models.chat, one question and its answer",
+        "models = [\"default\"]\n",
+        chat,
+        calls,
+    )
+    .await;
     let conversation = "turns.push({ role: 'user', content: `Question ${i}: ${text}` });
         const reply = await station.models.chat({ messages: turns, maxOutputTokens: 200 });
         turns.push({ role: 'assistant', content: reply.content });";
@@ -93,7 +100,9 @@ async fn measure(station: &Station, what: &str, capabilities: &str, call: &str, 
 
 async fn execute(station: &Station, agent: &AgentRef, from: usize, to: usize) {
     let input = format!("{{\"from\":{from},\"to\":{to}}}");
-    let ended = runs::start_and_wait(&station.app, &station.actor, run_of(agent, input), WITHIN).await.expect("ended");
+    let ended = runs::start_and_wait(&station.app, &station.actor, run_of(agent, input), WITHIN)
+        .await
+        .expect("ended");
     assert_eq!(ended.run.state.as_str(), "succeeded", "{:?}", ended.run.error);
 }
 

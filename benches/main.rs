@@ -28,21 +28,37 @@ use tokio::runtime::{Builder, Runtime};
 type Part = (&'static str, &'static str, fn(&Runtime, usize));
 
 const PARTS: &[Part] = &[
-    ("writer", "writer (FULL), small entries", |runtime, scale| runtime.block_on(writer::bench(scale))),
-    ("runs", "runs of a component with 5 journaled calls, durable (FULL)", |runtime, scale| {
-        runtime.block_on(runs::bench(scale));
+    ("writer", "writer (FULL), small entries", |runtime, scale| {
+        runtime.block_on(writer::bench(scale))
     }),
+    (
+        "runs",
+        "runs of a component with 5 journaled calls, durable (FULL)",
+        |runtime, scale| {
+            runtime.block_on(runs::bench(scale));
+        },
+    ),
     ("durability", "the same runs, FULL against NORMAL", |runtime, scale| {
         runtime.block_on(durability::bench(scale));
     }),
     ("replay", "replay", |runtime, scale| runtime.block_on(replay::bench(scale))),
-    ("resume", "from a decision to the next instruction of the run that waited", |runtime, scale| {
-        runtime.block_on(resume::bench(scale));
+    (
+        "resume",
+        "from a decision to the next instruction of the run that waited",
+        |runtime, scale| {
+            runtime.block_on(resume::bench(scale));
+        },
+    ),
+    (
+        "session",
+        "a session's messages, from the post to the reply's entry",
+        |runtime, scale| {
+            runtime.block_on(session::bench(scale));
+        },
+    ),
+    ("disk", "on the disk, for each call", |runtime, scale| {
+        runtime.block_on(disk::bench(scale))
     }),
-    ("session", "a session's messages, from the post to the reply's entry", |runtime, scale| {
-        runtime.block_on(session::bench(scale));
-    }),
-    ("disk", "on the disk, for each call", |runtime, scale| runtime.block_on(disk::bench(scale))),
     ("parked", "runs parked on a decision", |_, scale| parked::bench(scale)),
     ("startup", "the release binary", |_, scale| {
         if scale == 1 {

@@ -30,7 +30,11 @@ pub fn bench(scale: usize) {
     let directory = tempfile::tempdir().expect("a directory");
     let program = std::env::current_exe().expect("this program");
     let count = (PARKED / scale).max(STEPS);
-    let status = Command::new(program).arg(FLAG).arg(directory.path()).arg(count.to_string()).status();
+    let status = Command::new(program)
+        .arg(FLAG)
+        .arg(directory.path())
+        .arg(count.to_string())
+        .status();
     assert!(status.expect("it starts").success(), "the runs were not parked");
     let (time, memory) = startup::start_once(directory.path());
     line(&format!("a new start with {count} parked, to the first answer"), ms(time), "ms");
@@ -70,7 +74,9 @@ pub async fn park(mut arguments: impl Iterator<Item = String>) {
     let mut woken = Vec::new();
     for asked in &waiting {
         woken.push(resume::decide(&station, asked).await);
-        let ended = runs::wait(&station.app, &station.actor, asked.run, Duration::from_secs(30)).await.expect("ended");
+        let ended = runs::wait(&station.app, &station.actor, asked.run, Duration::from_secs(30))
+            .await
+            .expect("ended");
         assert_eq!(ended.state.as_str(), "succeeded", "{:?}", ended.error);
     }
     resume::print(&format!("decision to next instruction of one of {parked}"), &woken);
@@ -90,7 +96,10 @@ async fn park_some(station: &Arc<Station>, agent: &AgentRef, count: usize) -> us
     for _ in 0..IN_FLIGHT {
         let (station, agent, left) = (Arc::clone(station), agent.clone(), Arc::clone(&left));
         tasks.push(tokio::spawn(async move {
-            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+            while left
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+                .is_ok()
+            {
                 let id = runs::start(&station.app, &station.actor, run_of(&agent, "{}".to_owned()))
                     .await
                     .expect("queued");

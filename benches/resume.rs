@@ -71,7 +71,10 @@ pub fn print(what: &str, taken: &[Resumed]) {
     line(
         &format!("{what}, p50"),
         &delivered.0,
-        &format!("ms  p95 {} ms  (its next call recorded: p50 {} ms, p95 {} ms)", delivered.1, called.0, called.1),
+        &format!(
+            "ms  p95 {} ms  (its next call recorded: p50 {} ms, p95 {} ms)",
+            delivered.1, called.0, called.1
+        ),
     );
 }
 
@@ -92,7 +95,9 @@ async fn measure(station: &Station, agent: &AgentRef, cold: bool, samples: usize
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         taken.push(decide(station, &asked[0]).await);
-        let run = runs::wait(&station.app, &station.actor, id, Duration::from_mins(1)).await.expect("ended");
+        let run = runs::wait(&station.app, &station.actor, id, Duration::from_mins(1))
+            .await
+            .expect("ended");
         assert_eq!(run.state, RunState::Succeeded, "{:?}", run.error);
     }
     taken
@@ -121,7 +126,9 @@ pub async fn decide(station: &Station, asked: &Approval) -> Resumed {
     let deciding = tokio::spawn(async move { approvals::decide(&app, &actor, id, decision, None).await });
     let (mut delivered, mut after) = (None, asked.seq);
     let called = loop {
-        let entries = runs::events(&station.app, &station.actor, asked.run, after, 20).await.expect("entries");
+        let entries = runs::events(&station.app, &station.actor, asked.run, after, 20)
+            .await
+            .expect("entries");
         let now = began.elapsed();
         let is = |kind: &str, phase| entries.iter().any(|entry| entry.kind == kind && entry.phase == phase);
         if is("approvals.request", Phase::End) {

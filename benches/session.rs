@@ -94,7 +94,9 @@ async fn say(station: &Station, id: RunId, number: usize) -> Duration {
     let began = Instant::now();
     let posted = sessions::post(&station.app, &station.actor, id, text).await.expect("posted");
     let took = loop {
-        let entries = runs::events(&station.app, &station.actor, id, posted.seq, 50).await.expect("entries");
+        let entries = runs::events(&station.app, &station.actor, id, posted.seq, 50)
+            .await
+            .expect("entries");
         let now = began.elapsed();
         if entries.iter().any(|entry| entry.kind == "inbox.reply") {
             break now;
