@@ -71,7 +71,7 @@ pub async fn bench(scale: usize) {
     let conversation = "turns.push({ role: 'user', content: `Question ${i}: ${text}` });
         const reply = await station.models.chat({ messages: turns, maxOutputTokens: 200 });
         turns.push({ role: 'assistant', content: reply.content });";
-    let (what, turns) = ("models.chat, a turn of a conversation of 100 that is sent whole", 100.min(calls));
+    let (what, turns) = ("models.chat, a turn of a conversation of 100", 100.min(calls));
     measure(&station, what, "models = [\"default\"]\n", conversation, turns).await;
     let grant = format!("http = [{{ host = \"{site}\", methods = [\"GET\"] }}]\n");
     let get = format!("await station.http.send({{ method: 'GET', url: `http://{site}/items/${{i}}` }});");

@@ -123,9 +123,9 @@ pub fn run_of(agent: &AgentRef, input: String) -> StartRun {
         version: None,
         input,
         trigger: Trigger::Api,
+        message: None,
         priority: 0,
         retry: RetryChange::default(),
-        message: None,
     }
 }
 

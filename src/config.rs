@@ -62,6 +62,8 @@ pub struct Config {
     settings: Settings,
     /// By dotted key; what is missing here is a default.
     sources: BTreeMap<String, Source>,
+    #[cfg(debug_assertions)]
+    crash_at: Option<String>,
 }
 
 impl std::ops::Deref for Config {
@@ -130,6 +132,8 @@ impl Config {
         let config = Self {
             settings,
             sources: loading.sources,
+            #[cfg(debug_assertions)]
+            crash_at: variable(keys::ENV_CRASH_AT).map(str::to_owned),
         };
         config.check_models()?;
         config.check_ranges()?;
@@ -139,6 +143,12 @@ impl Config {
     /// Where the value of a dotted key such as `server.listen` came from.
     pub fn source(&self, key: &str) -> Source {
         self.sources.get(key).cloned().unwrap_or(Source::Default)
+    }
+
+    /// Where a test has the process die, such as `after-intent:3`.
+    #[cfg(debug_assertions)]
+    pub fn crash_at(&self) -> Option<&str> {
+        self.crash_at.as_deref()
     }
 
     /// Where nobody says how often a run is tried, it is tried once: for commands that somebody waits for.
@@ -335,12 +345,15 @@ impl Loading {
 
 /// Refuses `AGENTSTATION_*` that nothing reads, but for the keys that models name themselves.
 fn refuse_unknown_variables(settings: &Settings, environment: &[(String, String)]) -> Result<(), Error> {
-    let known: BTreeSet<&str> = KEYS
+    #[cfg_attr(not(debug_assertions), expect(unused_mut, reason = "development builds know one more"))]
+    let mut known: BTreeSet<&str> = KEYS
         .iter()
         .map(|key| key.env)
         .chain([ENV_CONFIG])
         .chain(settings.models.values().filter_map(|model| model.api_key_env.as_deref()))
         .collect();
+    #[cfg(debug_assertions)]
+    known.insert(keys::ENV_CRASH_AT);
     environment
         .iter()
         .find(|(name, _)| name.starts_with(ENV_PREFIX) && !known.contains(name.as_str()))

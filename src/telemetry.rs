@@ -3,6 +3,7 @@
 //! The fields of the enclosing spans (`request_id`, `org`, `run_id`, …) stand in each line. Nothing that came from
 //! outside can move the cursor or forge a line.
 
+pub mod crash_point;
 mod line;
 pub mod text;
 

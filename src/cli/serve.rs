@@ -16,6 +16,8 @@ const INTERRUPTED: i32 = 130;
 pub async fn serve(config: Config) -> anyhow::Result<Exit> {
     config.validate()?;
     crate::telemetry::init(&config.log, std::sync::Arc::new(crate::domain::time::SystemClock))?;
+    #[cfg(debug_assertions)]
+    config.crash_at().map_or(Ok(()), crate::telemetry::crash_point::arm)?;
     let store = station::store(&config)?;
     let listener = web::server::listen(config.server.listen)
         .with_context(|| format!("cannot listen on {}; choose another address with --listen", config.server.listen))?;

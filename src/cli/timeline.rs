@@ -105,6 +105,8 @@ fn sentence(entry: &EntryView, meta: &Value) -> Option<(&'static str, &'static s
         (kind::RUN_CREATED, _) => ("·", DIM, format!("{} {} queued", text(meta, "agent"), text(meta, "version"))),
         (kind::RUN_STARTED, _) => ("▶", "", "started".to_owned()),
         (kind::RUN_RECOVERED, _) => ("↻", YELLOW, "left behind by a crash; goes on from its journal".to_owned()),
+        (kind::RUN_FORKED, _) => ("⑂", "", format!("forked from {}", text(meta, "from"))),
+        (kind::RUN_VERIFIED, _) => ("=", DIM, format!("verified: {}", text(meta, "result"))),
         (kind::RUN_CANCEL_REQUESTED, _) => ("■", YELLOW, "asked to stop".to_owned()),
         (kind::RUN_FINISHED, _) if text(meta, "state") == "succeeded" => ("✓", GREEN, "succeeded".to_owned()),
         (kind::RUN_FINISHED, _) => (

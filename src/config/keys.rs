@@ -9,6 +9,9 @@ use toml::Value;
 pub(super) const ENV_PREFIX: &str = "AGENTSTATION_";
 /// Names the configuration file; not a setting itself.
 pub(super) const ENV_CONFIG: &str = "AGENTSTATION_CONFIG";
+/// Where a test has the process die; known to development builds only.
+#[cfg(debug_assertions)]
+pub(super) const ENV_CRASH_AT: &str = "AGENTSTATION_CRASH_AT";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {

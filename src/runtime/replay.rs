@@ -194,17 +194,6 @@ impl Replay {
     }
 }
 
-/// Takes back the calls after `call`, and of the call itself what failed or has no result.
-fn supersede(calls: &mut Vec<BTreeMap<u32, Recorded>>, call: usize) {
-    calls.truncate(call.saturating_add(1));
-    for recorded in calls.get_mut(call).into_iter().flat_map(BTreeMap::values_mut) {
-        if !matches!(recorded.result(), Some(Ok(CallResult::Ok(_)))) {
-            recorded.end = None;
-            recorded.superseded = true;
-        }
-    }
-}
-
 fn compare(call: u32, recorded: &[Recorded], made: &[Made<'_>], compare_fuel: bool) -> Option<Difference> {
     if recorded.len() != made.len() {
         return Some(Difference {
@@ -246,6 +235,17 @@ fn compare(call: u32, recorded: &[Recorded], made: &[Made<'_>], compare_fuel: bo
     None
 }
 
+/// Takes back the calls after `call`, and of the call itself what failed or has no result.
+fn supersede(calls: &mut Vec<BTreeMap<u32, Recorded>>, call: usize) {
+    calls.truncate(call.saturating_add(1));
+    for recorded in calls.get_mut(call).into_iter().flat_map(BTreeMap::values_mut) {
+        if !matches!(recorded.result(), Some(Ok(CallResult::Ok(_)))) {
+            recorded.end = None;
+            recorded.superseded = true;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,20 +273,20 @@ mod tests {
         }
     }
 
-    fn ok() -> Option<CallResult> {
-        Some(CallResult::Ok(Reply::MemoryVersion(1)))
+    fn ok() -> CallResult {
+        CallResult::Ok(Reply::MemoryVersion(1))
     }
 
-    fn failed() -> Option<CallResult> {
-        Some(CallResult::Failed(Failure::retryable(FailureCode::Unavailable, "x")))
+    fn failed() -> CallResult {
+        CallResult::Failed(Failure::retryable(FailureCode::Unavailable, "x"))
     }
 
     fn made(sub: u8) -> Made<'static> {
         Made {
             kind: "http.send",
+            arguments: "{}",
             fingerprint: [sub; 16],
             fuel: 5,
-            arguments: "",
         }
     }
 
@@ -294,12 +294,12 @@ mod tests {
     fn a_retry_keeps_what_came_before_and_what_succeeded_beside_the_failure() {
         let mut replay = Replay::new(
             vec![
-                entry(0, None, Phase::Point, ok()),
+                entry(0, None, Phase::Point, Some(ok())),
                 entry(1, Some(0), Phase::Start, None),
                 entry(1, Some(1), Phase::Start, None),
-                entry(1, Some(0), Phase::End, ok()),
-                entry(1, Some(1), Phase::End, failed()),
-                entry(2, None, Phase::Point, ok()),
+                entry(1, Some(0), Phase::End, Some(ok())),
+                entry(1, Some(1), Phase::End, Some(failed())),
+                entry(2, None, Phase::Point, Some(ok())),
                 marker(1),
             ],
             true,
@@ -316,7 +316,7 @@ mod tests {
         let mut replay = Replay::new(
             vec![
                 entry(0, None, Phase::Start, None),
-                entry(0, None, Phase::End, failed()),
+                entry(0, None, Phase::End, Some(failed())),
                 marker(0),
                 entry(0, None, Phase::Start, None),
             ],
@@ -328,7 +328,10 @@ mod tests {
 
     #[test]
     fn the_failed_call_keeps_its_key_and_those_after_it_get_new_ones() {
-        let replay = Replay::new(vec![entry(0, None, Phase::Point, ok()), marker(1), marker(1), marker(2)], true);
+        let replay = Replay::new(
+            vec![entry(0, None, Phase::Point, Some(ok())), marker(1), marker(1), marker(2)],
+            true,
+        );
         assert_eq!([0, 1, 2, 3].map(|call| replay.generation(call)), [0, 0, 2, 3]);
     }
 }

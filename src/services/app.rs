@@ -18,7 +18,7 @@ use super::warm::Warm;
 use super::{Error, housekeeping, javascript};
 use crate::config::Config;
 use crate::domain::id::{NodeId, OrgId};
-use crate::domain::time::SharedClock;
+use crate::domain::time::{SharedClock, Timestamp};
 use crate::llm::Models;
 use crate::net;
 use crate::net::breaker::Breakers;
@@ -85,6 +85,8 @@ pub struct Inner {
     pub versions: Versions,
     /// This start of the process, as leases name it.
     pub node: NodeId,
+    /// When this process began.
+    pub started_at: Timestamp,
     pub engine_fingerprint: String,
     pub javascript_digest: ComponentDigest,
     /// Mebibytes that running agents may still take together.
@@ -169,6 +171,7 @@ impl App {
         let memory_mib = MemoryBudget::new(config.runtime.memory_bytes);
         let auth = Auth::new(store.clone(), clock.clone()).await?;
         let breakers = Breakers::new(clock.clone());
+        let started_at = clock.now();
         let node = NodeId::new(clock.now());
         Ok(Self(Arc::new(Inner {
             config,
@@ -184,6 +187,7 @@ impl App {
             components,
             versions: Versions::default(),
             node,
+            started_at,
             engine_fingerprint,
             javascript_digest,
             memory_mib,

@@ -272,7 +272,7 @@ impl Drop for Slot {
 fn start(app: &App, work: Work) {
     let id = work.run.id;
     let mut work = work;
-    if let Some(kept) = app.dispatcher.warm.take(id, work.segment.segment) {
+    if let Some(kept) = app.dispatcher.warm.take(id, work.segment.segment, work.run.fence) {
         let stop = kept.stop.clone();
         if work.run.cancel_requested {
             stop.stop(StopReason::End(EndReason::Cancelled));

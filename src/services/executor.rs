@@ -43,6 +43,7 @@ use crate::runtime::segment::{self, Begin, End, Left, RunError, Script, Wake};
 use crate::store::runs::{Claimed, Parked, Touched};
 use crate::store::segments::Segment;
 use crate::store::{self, Tx, journal, messages, payloads, runs, segments, waits};
+use crate::telemetry::crash_point::CrashPoint;
 
 /// Executes a run from its current segment until it ends, parks, or is left.
 pub async fn execute(app: &App, work: Work, stop: Stop, fence: Fence) {
@@ -346,6 +347,7 @@ impl<'a> Execution<'a> {
         let asked = self.asked();
         let next = ended.saturating_add(1);
         let state_kept = state.clone();
+        CrashPoint::BetweenSegments.pass();
         let (segment, seq, touched) = self
             .app
             .store
@@ -407,7 +409,9 @@ impl<'a> Execution<'a> {
                 Ok((None, appended.last_seq, touched))
             })
             .await?;
+        CrashPoint::BetweenSegments.pass();
         let Some(segment) = segment else {
+            CrashPoint::InPark.pass();
             self.app.feed.announce(self.run.id, seq, Some(RunState::Waiting));
             super::waits::announce(self.app, &touched);
             self.app.dispatcher.timer_changed();

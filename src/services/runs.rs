@@ -16,6 +16,7 @@ use crate::domain::limits::{INPUT_BYTES_MAX, PAGE_MAX, QUEUED_RUNS_MAX};
 use crate::domain::permission::{Actor, Permission};
 use crate::domain::retry::RetryChange;
 use crate::domain::run::{Environment, PRIORITY_MAX, PRIORITY_MIN, RunState, Trigger};
+use crate::store::idempotency::{self, Begun};
 use crate::store::runs::{Filter, NewRun, Run};
 use crate::store::{Scope, artifacts, audit, journal, payloads, runs};
 
@@ -34,6 +35,33 @@ pub struct StartRun {
     pub priority: i32,
     /// What is to hold for its retries in place of what the agent and the station say.
     pub retry: RetryChange,
+}
+
+/// An idempotency key, to be kept with the run that its request starts, in one transaction.
+pub struct StartKey {
+    pub route: String,
+    pub key: String,
+    pub request_hash: [u8; 32],
+    /// Status and body that whoever asks again is given.
+    pub answer: fn(&Run) -> (u16, Vec<u8>),
+}
+
+/// What a start with a key came to.
+pub enum Started {
+    Now {
+        whole: Box<Whole>,
+        /// The answer that was kept with the key, where there is one.
+        kept: Option<Vec<u8>>,
+    },
+    /// The key was used before.
+    Before(Begun),
+}
+
+/// What queuing a run came to.
+enum Queued {
+    /// With the answer that was kept for its key.
+    New(Option<Vec<u8>>),
+    Before(Begun),
 }
 
 const WHAT: &str = "the run";
@@ -63,7 +91,7 @@ async fn resolve(app: &App, actor: &Actor, start: &StartRun) -> Result<VersionId
 /// `NotFound` for the agent or version, `Invalid` with the fields that do not fit, `Busy` where the queue is full.
 pub async fn start(app: &App, actor: &Actor, start: StartRun) -> Result<RunId, Error> {
     let id = RunId::new(app.clock.now());
-    enqueue(app, actor, start, id).await?;
+    enqueue(app, actor, start, id, None).await?;
     Ok(id)
 }
 
@@ -72,17 +100,48 @@ pub async fn start(app: &App, actor: &Actor, start: StartRun) -> Result<RunId, E
 /// # Errors
 /// As [`start`].
 pub async fn start_and_wait(app: &App, actor: &Actor, start: StartRun, within: Duration) -> Result<Whole, Error> {
+    match start_once(app, actor, start, None, within).await? {
+        Started::Now { whole, .. } => Ok(*whole),
+        Started::Before(_) => Err(Error::Internal("a start without a key was made before".to_owned())),
+    }
+}
+
+/// As [`start_and_wait`], once for the key of the request.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_once(app: &App, actor: &Actor, start: StartRun, key: Option<StartKey>, within: Duration) -> Result<Started, Error> {
+    require(actor, Permission::RunsStart, actor.org, "the agent")?;
+    if let Some(StartKey {
+        route, key, request_hash, ..
+    }) = &key
+    {
+        let (org, route, key, hash) = (actor.org, route.clone(), key.clone(), *request_hash);
+        // Asked again, it is answered as before even where the agent has changed or gone meanwhile.
+        let found = app
+            .store
+            .read(move |reader| idempotency::find(reader, org, &route, &key, &hash))
+            .await?;
+        if let Some(begun) = found {
+            return Ok(Started::Before(begun));
+        }
+    }
     let id = RunId::new(app.clock.now());
     // Before the run exists, so that its end is not missed however soon it comes.
     let mut subscription = app.feed.subscribe(id);
-    enqueue(app, actor, start, id).await?;
+    let kept = match enqueue(app, actor, start, id, key).await? {
+        Queued::New(kept) => kept,
+        Queued::Before(begun) => return Ok(Started::Before(begun)),
+    };
     if !within.is_zero() {
         until_ended(app, &mut subscription, within).await;
     }
-    read_whole(app, actor, id).await
+    let whole = Box::new(read_whole(app, actor, id).await?);
+    Ok(Started::Now { whole, kept })
 }
 
-async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId) -> Result<(), Error> {
+/// Queues a run, and keeps the key of its request in the same transaction.
+async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId, key: Option<StartKey>) -> Result<Queued, Error> {
     require(actor, Permission::RunsStart, actor.org, "the agent")?;
     if let Some(text) = &start.message {
         require(actor, Permission::RunsMessage, actor.org, "the agent")?;
@@ -145,9 +204,15 @@ async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId) -> Result
     let queued = tokio::spawn(async move {
         // Where a slot is free, the run is claimed in the transaction that queues it: one wait for the disk less.
         let slot = dispatcher::reserve(&app);
-        let (slot, claimed) = app
+        let (slot, claimed, queued) = app
             .store
             .write(move |tx| {
+                if let Some(key) = &key {
+                    match idempotency::begin(tx, scope.org, &key.route, &key.key, &key.request_hash, now)? {
+                        Begun::New => {}
+                        before => return Ok((slot, Vec::new(), Queued::Before(before))),
+                    }
+                }
                 if runs::queued(tx, scope, QUEUED_RUNS_MAX)? >= QUEUED_RUNS_MAX {
                     return Err(crate::store::Error::Busy);
                 }
@@ -155,10 +220,19 @@ async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId) -> Result
                 if let Some(text) = &message {
                     sessions::keep(tx, &sender, id, 0, text, now)?;
                 }
+                let mut kept = None;
+                if let Some(key) = &key {
+                    let (status, body) = (key.answer)(&runs::get(tx, scope.org, id)?);
+                    idempotency::finish(tx, scope.org, &key.route, &key.key, status, &body)?;
+                    kept = Some(body);
+                }
                 let claimed = slot.as_ref().map(|slot| slot.claim(tx)).transpose()?;
-                Ok((slot, claimed.unwrap_or_default()))
+                Ok((slot, claimed.unwrap_or_default(), Queued::New(kept)))
             })
             .await?;
+        if matches!(queued, Queued::Before(_)) {
+            return Ok(queued);
+        }
         // The head of the queue is this run, unless others wait.
         if claimed.first().is_none_or(|work| work.run.id != id) {
             app.dispatcher.queued();
@@ -166,7 +240,7 @@ async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId) -> Result
         if let Some(slot) = slot {
             slot.fill(claimed);
         }
-        Ok(())
+        Ok(queued)
     });
     queued.await.map_err(|error| Error::Internal(error.to_string()))?
 }

@@ -16,7 +16,7 @@ use crate::domain::wait::{ApprovalState, Decision, OnTimeout, Verb};
 use crate::store::approvals::{self, Approval};
 use crate::store::runs::{self, Tell, Touched};
 use crate::store::waits::{self, Completed, Key, Kind, Pending, Wait};
-use crate::store::{self, Tx, journal, messages, segments};
+use crate::store::{self, Tx, journal, ledger, messages, segments};
 
 /// Waits whose time is up that are dealt with in one transaction.
 pub const DUE_MAX: u32 = 256;
@@ -200,6 +200,7 @@ pub fn abandon(
     let seq = journal::append(tx, org, run, fence, &[entry])?.last_seq;
     runs::forget_waits(tx, org, run, now)?;
     segments::abandon(tx, org, run, segment, now)?;
+    ledger::settle_left(tx, org, run, now)?;
     let more = messages::waiting_count(tx, org, run, 1)? > 0;
     runs::back_to_message(tx, org, run, segment, more)?;
     Ok(seq)

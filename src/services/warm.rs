@@ -104,9 +104,11 @@ impl Warm {
         woken
     }
 
-    /// Takes the instance of a run that was claimed again, where it waits in this segment.
-    pub fn take(&self, run: RunId, segment: u32) -> Option<Kept> {
-        self.instances().kept.remove(&run).filter(|kept| kept.segment == segment)
+    /// Takes the instance of a run that was claimed again under `fence`, where it waits in this segment. One that was kept too late is
+    /// thrown away: another start has gone on since, and the instance knows nothing of what that one did.
+    pub fn take(&self, run: RunId, segment: u32, fence: u64) -> Option<Kept> {
+        let kept = self.instances().kept.remove(&run)?;
+        (kept.segment == segment && kept.fence.get().checked_add(1) == Some(fence)).then_some(kept)
     }
 
     /// Whether the instance was still kept: otherwise someone has just taken it to wake it, or thrown it away.
@@ -177,8 +179,8 @@ mod tests {
         let second = warm.keep(two, 0, Fence::new(1), Stop::default());
         assert!(warm.place(2).is_none());
         assert!(first.await.is_err());
-        assert!(warm.take(one, 0).is_none());
-        assert!(warm.take(two, 0).unwrap().wake(2));
+        assert!(warm.take(one, 0, 2).is_none());
+        assert!(warm.take(two, 0, 2).unwrap().wake(2));
         assert!(second.await.is_ok());
         drop(places);
         assert!(warm.place(2).is_some());
@@ -187,9 +189,19 @@ mod tests {
     #[tokio::test]
     async fn an_instance_of_another_segment_is_not_woken() {
         let warm = Warm::default();
-        let waiting = warm.keep(run(1), 3, Fence::new(1), Stop::default());
-        assert!(warm.take(run(1), 4).is_none());
+        let one = run(1);
+        let waiting = warm.keep(one, 3, Fence::new(1), Stop::default());
+        assert!(warm.take(one, 4, 2).is_none());
         assert!(waiting.await.is_err());
+    }
+
+    #[tokio::test]
+    async fn an_instance_behind_which_another_start_went_on_is_not_woken() {
+        let warm = Warm::default();
+        // Claimed under 2 before this was kept, so that the next claim is the third.
+        let late = warm.keep(run(1), 0, Fence::new(1), Stop::default());
+        assert!(warm.take(run(1), 0, 3).is_none());
+        assert!(late.await.is_err());
     }
 
     #[tokio::test]

@@ -12,16 +12,16 @@ use crate::domain::journal::{NewEntry, Payload, Phase};
 use crate::domain::run::Environment;
 use crate::domain::time::Timestamp;
 
-pub(super) const PREFIX: &str = "SELECT j.seq, j.at, j.call, j.sub, j.phase, j.kind, j.class, j.request, j.request_ref, j.request_bytes,
+const PREFIX: &str = "SELECT j.seq, j.at, j.call, j.sub, j.phase, j.kind, j.class, j.request, j.request_ref, j.request_bytes,
     j.response, j.response_ref, j.response_bytes
     FROM segments s JOIN journal j ON j.run_id = s.run_id AND j.seq >= s.first_seq AND j.seq <= :seq
     WHERE s.run_id = :run AND s.segment = :segment AND s.org_id = :org AND j.segment = :segment AND j.lane = 'guest' ORDER BY j.seq";
-pub(super) const INSERT: &str = "INSERT INTO runs
+const INSERT: &str = "INSERT INTO runs
     (id, org_id, workspace_id, environment, agent_id, version_id, agent_name, agent_version, state, trigger, started_by, input_hash, created_at,
      priority, retry, pinned, session, segment, forked_from, forked_seq, ask_writes)
     SELECT :id, org_id, workspace_id, :environment, agent_id, :version, agent_name, :agent_version, 'queued', 'fork', :by, input_hash, :now,
      priority, retry, pinned, session, :segment, id, :seq, :ask_writes FROM runs WHERE id = :run AND org_id = :org";
-pub(super) const SEGMENT: &str = "INSERT INTO segments
+const SEGMENT: &str = "INSERT INTO segments
     (run_id, org_id, segment, component_digest, script_digest, wit_version, engine, seed, event, state_hash, first_seq, started_at)
     SELECT :id, org_id, segment, component_digest, script_digest, wit_version, engine, seed, event, state_hash, :first, started_at
     FROM segments WHERE run_id = :run AND segment = :segment AND org_id = :org";
@@ -43,20 +43,22 @@ macro_rules! copied {
         )
     };
 }
-pub(super) const COPY: &str = copied!(
+const COPY: &str = copied!(
     ":base + row_number() OVER (ORDER BY j.seq)",
     "j.meta",
     "j.response, j.response_ref, j.response_bytes",
     "j.seq <= :seq"
 );
-pub(super) const COPY_EDITED: &str = copied!(":base", ":meta", ":response, :response_ref, :response_bytes", "j.seq = :seq");
-pub(super) const COUNTED: &str = "UPDATE runs SET next_seq = next_seq + :entries,
+const COPY_EDITED: &str = copied!(":base", ":meta", ":response, :response_ref, :response_bytes", "j.seq = :seq");
+const COUNTED: &str = "UPDATE runs SET next_seq = next_seq + :entries,
     calls = (SELECT count(*) FROM journal j WHERE j.run_id = :id AND j.call IS NOT NULL AND (j.phase <> 'end' OR j.kind = 'step')),
     journal_bytes = (SELECT sum(96 + length(j.kind) + j.request_bytes + j.response_bytes) FROM journal j WHERE j.run_id = :id)
     WHERE id = :id AND org_id = :org";
-pub(super) const PUT: &str =
-    "SELECT j.seq, j.at, j.response, j.response_ref, j.response_bytes FROM runs r JOIN journal j ON j.run_id = r.id
+const PUT: &str = "SELECT j.seq, j.at, j.response, j.response_ref, j.response_bytes FROM runs r JOIN journal j ON j.run_id = r.id
     WHERE r.id = :run AND r.org_id = :org AND j.seq <= :seq AND j.lane = 'guest' AND j.kind = 'artifacts.put' ORDER BY j.seq";
+
+#[cfg(test)]
+pub(super) const SQL: [&str; 7] = [PREFIX, INSERT, SEGMENT, COPY, COPY_EDITED, COUNTED, PUT];
 
 /// An entry that a fork would begin with.
 #[derive(Clone, Debug)]

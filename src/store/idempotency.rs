@@ -3,14 +3,14 @@
 use rusqlite::named_params;
 
 use super::hash::Hash;
-use super::{Error, Tx};
+use super::{Error, Reader, Tx};
 use crate::domain::id::OrgId;
 use crate::domain::time::Timestamp;
 
 pub(super) const INSERT: &str = "INSERT INTO idempotency_keys (org_id, route, key, request_hash, created_at)
     VALUES (:org, :route, :key, :hash, :now) ON CONFLICT (org_id, route, key) DO NOTHING";
 pub(super) const FIND: &str =
-    "SELECT request_hash, status, body FROM idempotency_keys WHERE org_id = :org AND route = :route AND key = :key";
+    "SELECT request_hash, status, body, created_at FROM idempotency_keys WHERE org_id = :org AND route = :route AND key = :key";
 pub(super) const FINISH: &str =
     "UPDATE idempotency_keys SET status = :status, body = :body WHERE org_id = :org AND route = :route AND key = :key";
 pub(super) const RELEASE: &str = "DELETE FROM idempotency_keys WHERE org_id = :org AND route = :route AND key = :key AND status IS NULL";
@@ -21,8 +21,8 @@ pub(super) const PRUNE: &str = "DELETE FROM idempotency_keys WHERE created_at < 
 pub enum Begun {
     /// It is the first.
     New,
-    /// The first has not ended.
-    InProgress,
+    /// The first, which came at this time, has not ended.
+    InProgress { since: Timestamp },
     /// The first was another request.
     Mismatch,
     /// The first was answered so.
@@ -37,12 +37,18 @@ pub fn begin(tx: &Tx<'_>, org: OrgId, route: &str, key: &str, request_hash: &Has
     if inserted == 1 {
         return Ok(Begun::New);
     }
-    tx.get(FIND, named_params! { ":org": org, ":route": route, ":key": key }, |row| {
+    find(tx, org, route, key, request_hash)?.ok_or(Error::NotFound)
+}
+
+/// What a request with a key would meet, if it is not the first.
+pub fn find(reader: &Reader<'_>, org: OrgId, route: &str, key: &str, request_hash: &Hash) -> Result<Option<Begun>, Error> {
+    reader.find(FIND, named_params! { ":org": org, ":route": route, ":key": key }, |row| {
         let hash: Hash = row.get(0)?;
         let (status, body): (Option<u16>, Option<Vec<u8>>) = (row.get(1)?, row.get(2)?);
+        let since: Timestamp = row.get(3)?;
         Ok(match status {
             _ if hash != *request_hash => Begun::Mismatch,
-            None => Begun::InProgress,
+            None => Begun::InProgress { since },
             Some(status) => Begun::Done {
                 status,
                 body: body.unwrap_or_default(),

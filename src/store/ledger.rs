@@ -19,6 +19,8 @@ pub(super) const SETTLE: &str = "UPDATE ledger SET state = :state, cost_micros =
 pub(super) const SETTLE_LOST: &str = "UPDATE ledger SET state = 'settled', cost_micros = reserved_micros, estimated = 1, settled_at = :now
     WHERE org_id = :org AND run_id = :run AND segment = :segment AND call = :call AND sub = :sub AND state = 'reserved'
     RETURNING cost_micros";
+pub(super) const SETTLE_LEFT: &str = "UPDATE ledger SET state = 'settled', cost_micros = reserved_micros, estimated = 1, settled_at = :now
+    WHERE org_id = :org AND run_id = :run AND state = 'reserved' RETURNING cost_micros";
 pub(super) const ADD_TO_RUN: &str = "UPDATE runs SET input_tokens = input_tokens + :input, output_tokens = output_tokens + :output,
     cost_micros = cost_micros + :cost WHERE id = :run AND org_id = :org";
 
@@ -98,11 +100,23 @@ pub fn settle_lost_tries(tx: &Tx<'_>, org: OrgId, call: &Reservation) -> Result<
         named_params! { ":org": org, ":run": call.run, ":segment": call.segment, ":call": call.call, ":sub": call.sub, ":now": call.at },
         |row| row.get(0),
     )?;
+    add_lost(tx, org, call.run, &lost)
+}
+
+/// Settles what a crash left reserved for a run that will not make those calls again, as [`settle_lost_tries`] does.
+pub fn settle_left(tx: &Tx<'_>, org: OrgId, run: RunId, now: Timestamp) -> Result<(), Error> {
+    let lost: Vec<i64> = tx.list(SETTLE_LEFT, named_params! { ":org": org, ":run": run, ":now": now }, |row| {
+        row.get(0)
+    })?;
+    add_lost(tx, org, run, &lost)
+}
+
+fn add_lost(tx: &Tx<'_>, org: OrgId, run: RunId, lost: &[i64]) -> Result<(), Error> {
     let cost: i64 = lost.iter().sum();
     if cost == 0 {
         Ok(())
     } else {
-        add_to_run(tx, org, call.run, Usage::default(), cost as u64)
+        add_to_run(tx, org, run, Usage::default(), cost as u64)
     }
 }
 

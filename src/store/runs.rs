@@ -21,8 +21,8 @@ use rusqlite::named_params;
 use serde_json::json;
 
 use super::hash::Hash;
-use super::waits::Key;
-use super::{Error, Reader, Scope, Tx, journal, payloads};
+use super::waits::{self, Key};
+use super::{Error, Reader, Scope, Tx, journal, ledger, payloads};
 use crate::domain::failure::EndReason;
 use crate::domain::id::{AgentId, OrgId, PrincipalId, RunId, VersionId};
 use crate::domain::journal::{NewEntry, kind};
@@ -224,10 +224,14 @@ pub fn finish(
         },
         |row| row.get(0),
     )?;
-    if entangled.ok_or(Error::Fenced)? {
-        settle(tx, org, run, now, touched)?;
+    let entangled = entangled.ok_or(Error::Fenced)?;
+    ledger::settle_left(tx, org, run, now)?;
+    if entangled {
+        settle(tx, org, run, now, touched)
+    } else {
+        // Of its own time only, which concerns nobody else.
+        waits::clear(tx, org, run)
     }
-    Ok(())
 }
 
 /// Puts the next segment in force.
@@ -321,5 +325,7 @@ pub fn requeue(tx: &Tx<'_>, org: OrgId, run: RunId, fence: u64) -> Result<(), Er
     one_row(tx.execute(REQUEUE, named_params! { ":run": run, ":org": org, ":fence": fence as i64 })?)
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -273,13 +273,6 @@ fn statements() -> Vec<&'static str> {
         conversation::AFTER,
         conversation::BEFORE,
         waits::AWAITED_OF_RUN,
-        forks::PREFIX,
-        forks::INSERT,
-        forks::SEGMENT,
-        forks::COPY,
-        forks::COPY_EDITED,
-        forks::COUNTED,
-        forks::PUT,
         idempotency::FIND,
         idempotency::FINISH,
         idempotency::RELEASE,
@@ -295,6 +288,7 @@ fn statements() -> Vec<&'static str> {
         keys::REVOKE,
         ledger::SETTLE,
         ledger::SETTLE_LOST,
+        ledger::SETTLE_LEFT,
         ledger::ADD_TO_RUN,
         links::CONSUME,
         links::HOLDS,
@@ -392,6 +386,7 @@ fn statements() -> Vec<&'static str> {
         runs::MARK_SESSION,
         runs::BACK_TO_MESSAGE,
     ]);
+    all.extend(forks::SQL);
     all.extend(runs::READ_SQL);
     all
 }

@@ -17,6 +17,7 @@ use super::checkpoint::Signal;
 use super::lock::Lock;
 use super::{Error, OnFatal, Tx};
 use crate::domain::time::SharedClock;
+use crate::telemetry::crash_point::CrashPoint;
 
 /// Writes that may wait; beyond them, callers do.
 const QUEUE_MAX: usize = 4096;
@@ -285,7 +286,9 @@ impl WriterThread {
                 return Err(lost);
             }
         }
+        CrashPoint::InCommit.pass();
         let Err(error) = self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])) else {
+            CrashPoint::AfterCommit.pass();
             return Ok(());
         };
         if is_fatal(&error) {

@@ -6,6 +6,7 @@ pub mod artifacts;
 pub mod children;
 pub mod dead_letters;
 pub mod events;
+pub mod fork;
 pub mod holds;
 pub mod idempotency;
 pub mod messages;

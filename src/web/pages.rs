@@ -4,13 +4,17 @@
 
 pub mod account;
 pub mod agents;
+pub mod approvals;
+pub mod dead_letters;
 pub mod errors;
 mod filters;
 pub mod overview;
 pub mod runs;
+pub mod sessions;
 pub mod set_up;
 pub mod sign_in;
 mod view;
+mod waits;
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
@@ -18,6 +22,7 @@ use askama::Template;
 
 use self::view::{Notice, Shell};
 use super::cookies;
+use super::middleware::counts::Counts;
 use super::middleware::identity::Known;
 use super::middleware::shell::Shaped;
 use super::problem::Problem;
@@ -32,6 +37,7 @@ fn shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<S
         person: known.actor.name.clone(),
         form_token: state.app.auth.form_token(&cookie),
         nav,
+        counts: Counts::of(request),
         notice: notice(request),
     }
 }
@@ -43,6 +49,9 @@ fn notice(request: &HttpRequest) -> Option<Notice> {
         "stored" => "Stored. Give it input and watch what it does.",
         "key-revoked" => "The key is revoked. Programs that use it are refused from now on.",
         "password-changed" => "The password is changed. Your other sessions are signed out.",
+        "retried" => "It is tried again from the call that failed.",
+        "discarded" => "Put away. It is no dead letter any more.",
+        "none-selected" => "Nothing was selected, so nothing was done.",
         "paused" => "Paused. It goes on where it stood when someone resumes it.",
         "resumed" => "It goes on.",
         "cancelled" => "Asked it to stop.",

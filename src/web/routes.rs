@@ -1,7 +1,10 @@
 //! The route table: every address of the station, each with what it needs. A handler's first argument says who may
 //! call it; the table takes that from the handler's type, so the two cannot differ.
 
+use std::collections::BTreeMap;
+
 use actix_web::http::Method;
+use actix_web::middleware::from_fn;
 use actix_web::{FromRequest, Handler, HttpResponse, Responder, Route, web};
 
 use super::extract::{Declares, Needs};
@@ -108,9 +111,25 @@ fn page_lines() -> Vec<Line> {
         get("/runs", pages::runs::list::show),
         get("/runs/{run}", pages::runs::show::show),
         post("/runs/{run}/cancel", pages::runs::show::cancel),
+        post("/runs/{run}/verify", pages::runs::verify::submit),
+        get("/runs/{run}/fork", pages::runs::fork::show),
+        post("/runs/{run}/fork", pages::runs::fork::submit),
+        get("/sessions", pages::sessions::list::show),
+        get("/sessions/new", pages::sessions::new::show),
+        post("/sessions/new", pages::sessions::new::submit),
+        get("/sessions/{run}", pages::sessions::show::show),
+        post("/sessions/{run}", pages::sessions::show::post),
+        get("/approvals", pages::approvals::list::show),
+        get("/approvals/{approval}", pages::approvals::show::show),
+        post("/approvals/{approval}", pages::approvals::show::decide),
         post("/runs/{run}/pause", pages::runs::show::pause),
         post("/runs/{run}/resume", pages::runs::show::resume),
-        post("/runs/{run}/verify", pages::runs::verify::submit),
+        post("/runs/{run}/retry", pages::dead_letters::retry),
+        post("/runs/{run}/discard", pages::dead_letters::discard),
+        get("/runs/{run}/start-over", pages::dead_letters::ask_start_over),
+        post("/runs/{run}/start-over", pages::dead_letters::start_over),
+        get("/dead-letters", pages::dead_letters::show),
+        post("/dead-letters", pages::dead_letters::act),
     ]
 }
 
@@ -118,6 +137,8 @@ fn api_lines() -> Vec<Line> {
     let mut lines = vec![
         get("/api/v1/runs/{run}", api::runs::show),
         post("/api/v1/runs/{run}/cancel", api::runs::cancel),
+        post("/api/v1/runs/{run}/verify", api::verify::verify),
+        post("/api/v1/runs/{run}/fork", api::fork::fork),
         get("/api/v1/runs/{run}/approvals", api::approvals::of_run),
         get("/api/v1/runs/{run}/children", api::children::list),
         get("/api/v1/runs/{run}/messages", api::messages::list),
@@ -127,7 +148,6 @@ fn api_lines() -> Vec<Line> {
         post("/api/v1/runs/{run}/retry", api::dead_letters::retry),
         post("/api/v1/runs/{run}/discard", api::dead_letters::discard),
         post("/api/v1/runs/{run}/start-over", api::dead_letters::start_over),
-        post("/api/v1/runs/{run}/verify", api::verify::verify),
         get("/api/v1/runs/{run}/events", api::events::list),
         get("/api/v1/runs/{run}/events/{seq}", api::events::show),
         get("/api/v1/runs/{run}/stream", api::stream::open),
@@ -166,7 +186,12 @@ fn api_lines() -> Vec<Line> {
 /// Puts the table into an application.
 pub fn configure(config: &mut web::ServiceConfig) {
     let mut resources: Vec<(&'static str, actix_web::Resource)> = Vec::new();
+    // Every POST of the API is done once for its key; starting a run keeps the key by itself, with the run.
+    let mut keyed: BTreeMap<&'static str, Needs> = BTreeMap::new();
     for line in table() {
+        if line.method == Method::POST && line.path.starts_with("/api/") && !line.path.ends_with("/runs") {
+            keyed.insert(line.path, line.needs);
+        }
         let route = (line.make)();
         match resources.iter().position(|(path, _)| *path == line.path) {
             Some(at) => {
@@ -179,8 +204,15 @@ pub fn configure(config: &mut web::ServiceConfig) {
             None => resources.push((line.path, web::resource(line.path).route(route))),
         }
     }
-    for (_, resource) in resources {
-        config.service(resource.default_service(web::to(method_not_allowed)));
+    for (path, resource) in resources {
+        let resource = resource.default_service(web::to(method_not_allowed));
+        match keyed.get(path) {
+            Some(&needs) => {
+                let once = move |request, next| api::idempotency::once(request, next, needs);
+                config.service(resource.wrap(from_fn(once)));
+            }
+            None => _ = config.service(resource),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::{App as ActixApp, HttpResponse, HttpServer, web};
 
-use super::middleware::{csrf::csrf, identity::identity, rates::rates, shell::shell};
+use super::middleware::{counts::counts, csrf::csrf, identity::identity, rates::rates, shell::shell};
 use super::problem::Problem;
 use super::routes;
 use super::state::State;
@@ -40,6 +40,7 @@ impl Server {
                 .configure(routes::configure)
                 .default_service(web::to(not_found))
                 // The last wrapped is the first to see a request.
+                .wrap(from_fn(counts))
                 .wrap(from_fn(rates))
                 .wrap(from_fn(identity))
                 .wrap(from_fn(csrf))

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use agentstation::domain::id::RunId;
+use agentstation::domain::permission::Permission;
 use agentstation::domain::time::Timestamp;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
@@ -197,7 +198,7 @@ async fn an_idempotency_key_starts_one_run_and_answers_twice() {
 }
 
 #[tokio::test]
-async fn a_request_while_the_first_with_its_key_is_at_work_is_told_so() {
+async fn a_request_while_the_first_with_its_key_waits_is_told_which_run_it_started() {
     let station = TestStation::start().await;
     let http = station.owner();
     upload_slow(&http).await;
@@ -208,11 +209,76 @@ async fn a_request_while_the_first_with_its_key_is_at_work_is_told_so() {
         tokio::spawn(async move { keyed.post("/api/v1/runs?wait=60", &body).await })
     };
     let run = first_run(&http, "running").await;
-    let conflict = keyed.post("/api/v1/runs?wait=60", &body).await.expect(409);
-    assert_eq!(conflict.problem(), "idempotency_in_progress");
+    let meanwhile = keyed.post("/api/v1/runs?wait=60", &body).await.expect(202).json();
+    assert_eq!(meanwhile["id"], json!(run));
     http.post(&format!("/api/v1/runs/{run}/cancel"), &json!({})).await.expect(202);
     let answered = waiting.await.unwrap().expect(200).json();
     assert_eq!(answered["state"], "cancelled");
+}
+
+#[tokio::test]
+async fn every_post_is_done_once_for_its_key() {
+    let station = TestStation::start().await;
+    let http = station.owner();
+    let manifest = manifest("echo", "1.0.0");
+    let fields: [(&str, &[u8]); 2] = [("manifest", manifest.as_bytes()), ("code", ECHO.as_bytes())];
+    let keyed = http.with("idempotency-key", "upload-1");
+    // The parts of an upload are told apart by a boundary, which is part of the body: sent again, it is the same.
+    let (content_type, body) = crate::support::http::multipart(&fields);
+    let post = async || {
+        keyed
+            .send(reqwest::Method::POST, "/api/v1/agents", Some(&content_type), body.clone())
+            .await
+    };
+    let (first, second) = (post().await.expect(201), post().await.expect(201));
+    assert_eq!(first.body, second.body);
+    assert_eq!(
+        (first.header("idempotency-replayed"), second.header("idempotency-replayed")),
+        ("", "true")
+    );
+
+    upload_slow(&http).await;
+    let run = http.post("/api/v1/runs", &json!({"agent": "slow"})).await.expect(202).json()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let keyed = http.with("idempotency-key", "act-1");
+    for act in ["pause", "resume", "cancel"] {
+        let path = format!("/api/v1/runs/{run}/{act}");
+        let (first, second) = (
+            keyed.post(&path, &json!({})).await.expect(202),
+            keyed.post(&path, &json!({})).await.expect(202),
+        );
+        assert_eq!(first.body, second.body, "{act}");
+        assert_eq!(second.header("idempotency-replayed"), "true", "{act}");
+    }
+    // A refusal does not keep the key: the same request may be made again.
+    let path = format!("/api/v1/runs/{run}/retry");
+    assert_eq!(keyed.post(&path, &json!({})).await.expect(409).problem(), "conflict");
+    assert_eq!(keyed.post(&path, &json!({})).await.expect(409).problem(), "conflict");
+    // Who may not is not shown what was answered before.
+    let narrow = station
+        .nobody()
+        .bearer(&station.scoped_key(&[Permission::RunsRead]).await)
+        .with("idempotency-key", "act-1");
+    narrow.post(&format!("/api/v1/runs/{run}/cancel"), &json!({})).await.expect(403);
+}
+
+#[tokio::test]
+async fn a_key_that_a_stopped_station_left_at_work_is_answered_with_what_to_do() {
+    let station = TestStation::start().await;
+    let http = station.owner();
+    let keyed = http.with("idempotency-key", "lost-1");
+    keyed.post("/api/v1/dead-letters/discard", &json!({"runs": []})).await.expect(200);
+    // As if the process had been killed between the work and its answer.
+    let db = crate::support::journal::open(station.directory());
+    let changed = db
+        .execute("UPDATE idempotency_keys SET status = NULL, created_at = 1 WHERE key = 'lost-1'", [])
+        .unwrap();
+    assert_eq!(changed, 1);
+    let told = keyed.post("/api/v1/dead-letters/discard", &json!({"runs": []})).await.expect(409);
+    assert_eq!(told.problem(), "idempotency_in_progress");
+    assert!(told.json()["hint"].as_str().unwrap().contains("with a new key"), "{}", told.body);
 }
 
 /// The id of the newest run once it is in `state`.

@@ -1,5 +1,11 @@
 //! The real program, killed and started again on the same data.
 
+mod cycles;
+mod invariants;
+mod outside;
+mod person;
+mod workload;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -15,6 +15,8 @@ mod auth;
 mod cli;
 mod crash;
 mod examples;
+mod failing;
+mod fork;
 mod guests;
 mod openapi;
 mod pages;

@@ -183,3 +183,40 @@ async fn files_with_their_hash_are_kept_and_others_asked_for_again() {
         .await
         .expect(304);
 }
+
+#[tokio::test]
+async fn dead_letters_are_counted_tried_again_and_put_away_without_javascript() {
+    let station = TestStation::start().await;
+    let source = "export default function run() { throw new Error('no luck'); }";
+    let agent = station.publish(crate::support::agents::script("unlucky", "", source)).await;
+    let mut browser = station.browser().await;
+    let empty = browser.get("/dead-letters").await.expect(200);
+    assert!(empty.body.contains("No dead letters"));
+    let (first, second) = (
+        station.run(&agent, &json!({})).await.run.id,
+        station.run(&agent, &json!({})).await.run.id,
+    );
+    let listed = browser.get("/dead-letters").await.expect(200);
+    assert!(
+        listed.body.contains("no luck") && listed.body.contains("waiting: </span>2"),
+        "{}",
+        listed.body
+    );
+    let refused = browser
+        .submit("/dead-letters", &[("act", "requeue"), ("run", &first.to_string())])
+        .await
+        .expect(200);
+    assert!(refused.body.contains("it would give up again"), "{}", refused.body);
+    let ids = [first.to_string(), second.to_string()];
+    let fields = [("act", "discard"), ("run", ids[0].as_str()), ("run", ids[1].as_str())];
+    let away = browser.submit("/dead-letters", &fields).await.expect(200);
+    assert!(away.body.contains("No dead letters"), "{}", away.body);
+    browser.get(&format!("/runs/{first}/start-over")).await.expect(200);
+    let over = browser
+        .submit(&format!("/runs/{first}/start-over"), &[("repeat_writes", "false")])
+        .await
+        .expect(303);
+    assert!(over.header("location").starts_with("/runs/run_"));
+    let page = browser.get(&format!("/runs/{first}")).await.expect(200);
+    assert!(page.body.contains("Start over") && page.body.contains("Try again"));
+}

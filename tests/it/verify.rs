@@ -5,7 +5,9 @@ use agentstation::services::verify::{self, Outcome, Verified};
 use agentstation::services::{Error, runs};
 use serde_json::{Value, json};
 
+use crate::approvals::pending_of;
 use crate::replay::{example, models};
+use crate::sessions::said;
 use crate::support::TestStation;
 use crate::support::agents::{Ended, script};
 use crate::support::journal;
@@ -227,6 +229,78 @@ async fn adding(station: &TestStation) -> Ended {
     let ended = station.run(&agent, &json!({ "numbers": [1, 2, 3] })).await;
     assert_eq!(ended.output, Some(json!({ "sum": 12 })));
     ended
+}
+
+#[tokio::test]
+async fn a_conversation_that_was_stopped_is_identical_up_to_that() {
+    let source = "export async function onMessage(message, station) {
+      station.state.count = (station.state.count ?? 0) + 1;
+      return `${station.state.count}: ${message.text}`;
+    }";
+    let station = station().await;
+    station.publish(script("parrot", "", source)).await;
+    let owner = station.owner();
+    let started = owner
+        .post("/api/v1/runs", &json!({ "agent": "parrot", "message": "one" }))
+        .await
+        .expect(202)
+        .json();
+    let run = started["id"].as_str().unwrap();
+    said(&owner, run, 2).await;
+    owner
+        .post(&format!("/api/v1/runs/{run}/messages"), &json!({ "text": "two" }))
+        .await
+        .expect(202);
+    said(&owner, run, 4).await;
+    station.until_waiting(run).await;
+    owner.post(&format!("/api/v1/runs/{run}/cancel"), &Value::Null).await.expect(202);
+    let id = run.parse().unwrap();
+    station.end(id).await.because("cancelled");
+    let found = verified(&station, id).await;
+    assert_eq!(found.result, Outcome::IdenticalUpTo, "{} {:?}", found.text, found.difference);
+    assert!(found.segments >= 1 && found.calls >= 1, "{found:?}");
+}
+
+#[tokio::test]
+async fn waiting_for_time_people_and_children_is_identical() {
+    let station = station().await;
+    station.publish(script("child", "", HELLO)).await;
+    let source = "export default async function run(input, station) {
+      const before = station.clock.now();
+      await station.clock.sleep(30);
+      const [child, timer] = [await station.waits.child(await station.agents.start('child', { name: 'Bo' })), await station.waits.timer(600000)];
+      const first = await station.waits.any([timer, child]);
+      const { verb } = await station.approvals.request({ action: 'go-on', arguments: {}, reason: 'for the test', verbs: ['approve', 'deny'] });
+      return { slept: station.clock.now() > before, hello: first.value.hello, verb };
+    }";
+    let agent = station
+        .publish(script("waiting", "[capabilities]\nagents = [\"child\"]\n", source))
+        .await;
+    let id = station.begin(&agent, &json!({})).await;
+    let asked = pending_of(&station.owner(), &id.to_string()).await;
+    let path = format!("/api/v1/approvals/{}/decision", asked["id"].as_str().unwrap());
+    station.owner().post(&path, &json!({ "decision": "approve" })).await.expect(200);
+    let ended = station.end(id).await;
+    assert_eq!(
+        ended.output,
+        Some(json!({ "slept": true, "hello": "Bo", "verb": "approve" })),
+        "{}",
+        ended.error
+    );
+    assert_identical("waiting", &verified(&station, id).await);
+}
+
+#[tokio::test]
+async fn fuel_is_compared_on_the_engine_that_recorded_it_only() {
+    let station = station().await;
+    let id = adding(&station).await.run.id;
+    change(
+        &station,
+        "UPDATE segments SET engine = 'another', fuel = fuel + 1 WHERE run_id = ?1",
+        id,
+    );
+    let found = verified(&station, id).await;
+    assert_eq!((found.result, found.fuel_compared), (Outcome::Identical, false), "{}", found.text);
 }
 
 #[tokio::test]

@@ -159,6 +159,18 @@ async fn the_first_of_several_waits_is_told_and_the_others_stay_open() {
     );
 }
 
+#[tokio::test]
+async fn a_timer_that_nobody_read_goes_with_its_run() {
+    let station = TestStation::start().await;
+    let source = "export default async function run(input, station) { await station.waits.timer(60_000); return 'done'; }";
+    let agent = station.publish(script("starter", "", source)).await;
+    let id = station.begin(&agent, &json!({})).await;
+    assert_eq!(station.end(id).await.succeeded(), json!("done"));
+    let db = journal::open(station.directory());
+    let left: i64 = db.query_row("SELECT count(*) FROM waits", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, 0);
+}
+
 const CHAT: &str = "export async function onMessage(message, station) {
   station.state.turns = (station.state.turns ?? 0) + 1;
   if (message.text === 'ask me') {

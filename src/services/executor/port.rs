@@ -31,6 +31,7 @@ use crate::runtime::ports::{Begun, Intended, PendingCall, Performed, Port, PortE
 use crate::store::runs::{self, Claimed, Touched};
 use crate::store::segments::Segment;
 use crate::store::{self, Tx, agents, approvals, journal, ledger, waits as rows};
+use crate::telemetry::crash_point::CrashPoint;
 
 impl From<store::Error> for PortError {
     fn from(error: store::Error) -> Self {
@@ -173,6 +174,7 @@ impl RunPort {
                 if woken.went_on.is_empty() {
                     rows::await_only(tx, caller.org, caller.run, &Batch::awaited(&woken.still))?;
                     runs::park_inside(tx, caller.org, caller.run, caller.fence, active_ms)?;
+                    CrashPoint::InPark.pass();
                     return Ok(Err((woken.still, touched)));
                 }
                 batch.touched = touched;
@@ -184,10 +186,12 @@ impl RunPort {
         match looked {
             Ok(went_on) => {
                 let (woken, written) = went_on.map_err(PortError::QuotaExhausted)?;
+                pass_after_intent(woken.went_on.iter().map(|(_, begun)| begun));
                 self.announce(written);
                 Ok(Looked::WentOn(woken))
             }
             Err((still, touched)) => {
+                CrashPoint::InPark.pass();
                 waits::announce(&self.app, &touched);
                 self.app.feed.announce(self.caller.run, 0, Some(RunState::Waiting));
                 self.app.dispatcher.timer_changed();
@@ -379,6 +383,12 @@ fn intents<'a>(begun: impl Iterator<Item = &'a Begun>) -> Vec<&'a Intended> {
         .collect()
 }
 
+fn pass_after_intent<'a>(begun: impl Iterator<Item = &'a Begun>) {
+    if !intents(begun).is_empty() {
+        CrashPoint::AfterIntent.pass();
+    }
+}
+
 impl Port for RunPort {
     fn now(&self) -> Timestamp {
         self.app.clock.now()
@@ -420,6 +430,7 @@ impl Port for RunPort {
     fn begin(&self, before: Vec<NewEntry>, calls: Vec<PendingCall>) -> BoxFuture<'_, Result<Vec<Begun>, PortError>> {
         Box::pin(async move {
             let startable = self.startable(&calls).await?;
+            CrashPoint::BeforeIntent.pass();
             let now = self.now();
             let (app, caller, rights) = (self.app.clone(), self.caller(), self.rights.clone());
             let written = self
@@ -438,6 +449,7 @@ impl Port for RunPort {
                 })
                 .await?;
             let (begun, written) = written.map_err(PortError::QuotaExhausted)?;
+            pass_after_intent(begun.iter());
             self.announce(written);
             Ok(begun)
         })
@@ -499,6 +511,7 @@ impl Port for RunPort {
             let (segment, ordinal, sub) = (entry.segment, key.call, entry.sub);
             let caller = self.caller();
             let is_chat = matches!(call, Call::ModelsChat(_));
+            CrashPoint::AfterEffect.pass();
             let written = self
                 .app
                 .store
@@ -520,6 +533,7 @@ impl Port for RunPort {
                     }
                 })
                 .await?;
+            CrashPoint::AfterResult.pass();
             self.publisher.done(segment, ordinal, sub);
             let appended = written.ok_or(PortError::Fenced)?;
             self.appended(&appended);

@@ -395,7 +395,7 @@ fn end_differs(segment: u32, what: &str, recorded: String, now: String) -> Verdi
 fn made_at(kept: &Kept, call: u32, sub: Option<u32>) -> Option<&Made> {
     kept.made
         .iter()
-        .find(|made| made.call == Some(call) && (sub.is_none() || made.sub == sub))
+        .rfind(|made| made.call == Some(call) && (sub.is_none() || made.sub == sub))
 }
 
 fn side(kind: &str, arguments: Option<&str>) -> String {

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::super::hash::Hash;
 use super::super::waits::{self, Kind};
-use super::super::{Error, Reader, Tx, approvals, journal, messages, payloads};
+use super::super::{Error, Reader, Tx, approvals, journal, ledger, messages, payloads};
 use super::{CANCEL_LATER, CANCEL_NOW, STATE, one_row};
 use crate::domain::call::{CallResult, Reply};
 use crate::domain::failure::{EndReason, Failure, FailureCode};
@@ -211,6 +211,7 @@ pub fn cancel(
                 state: Some(RunState::Cancelled),
                 ..Touched::entry(run, seq)
             });
+            ledger::settle_left(tx, org, run, now)?;
             settle(tx, org, run, now, touched)?;
             Ok(RunState::Cancelled)
         }

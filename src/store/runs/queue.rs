@@ -142,13 +142,13 @@ fn shares(tx: &Tx<'_>, limit: u32) -> Result<Vec<(OrgId, u32)>, Error> {
             (org, waiting)
         })
         .collect();
+    let turn = waiting.iter().map(|(_, waiting)| waiting.served).max().unwrap_or(0) + 1;
     // Each of the first `limit` takes a slot before anyone after them does.
     waiting.sort_by_key(|(org, waiting)| (waiting.running, waiting.served, *org));
     waiting.truncate(limit as usize);
     for (org, waiting) in &mut waiting {
         waiting.queued = tx.get(COUNT, named_params! { ":org": *org, ":limit": limit }, |row| row.get(0))?;
     }
-    let turn = waiting.iter().map(|(_, waiting)| waiting.served).max().unwrap_or(0) + 1;
     let shares = share(limit, &waiting.iter().map(|(_, waiting)| *waiting).collect::<Vec<_>>());
     let shares: Vec<(OrgId, u32)> = waiting
         .iter()

@@ -234,6 +234,50 @@ async fn a_queued_run_is_cancelled_at_once_and_an_ended_one_not_at_all() {
 }
 
 #[tokio::test]
+async fn what_a_lost_start_reserved_is_settled_when_its_run_ends() {
+    for is_cancelled in [false, true] {
+        let world = World::new().await;
+        let id = world.queue(NOW).await;
+        world.claim(NodeId::new(NOW), 1, NOW).await;
+        let (scope, agent, person) = (world.scope, world.agent, world.person);
+        let reservation = ledger::Reservation {
+            run: id,
+            agent,
+            environment: Environment::default(),
+            segment: 0,
+            call: 0,
+            sub: 0,
+            tries: 0,
+            provider: "scripted".to_owned(),
+            model: "m".to_owned(),
+            reserved_micros: 70,
+            at: NOW,
+        };
+        world
+            .store
+            .write(move |tx| ledger::reserve(tx, scope.org, scope.workspace, &reservation))
+            .await
+            .unwrap();
+        let next = NodeId::new(NOW);
+        world.store.write(move |tx| recover_foreign(tx, next, NOW)).await.unwrap();
+        if is_cancelled {
+            let cancel = world
+                .store
+                .write(move |tx| request_cancel(tx, scope.org, id, person, NOW, &mut Vec::new()));
+            cancel.await.unwrap();
+        } else {
+            let held = world.claim(next, 1, NOW).await.remove(0);
+            let finish = world
+                .store
+                .write(move |tx| finish(tx, scope.org, id, held.fence, &done(), NOW, &mut Vec::new()));
+            finish.await.unwrap();
+        }
+        let ended = world.store.read(move |reader| get(reader, scope.org, id)).await.unwrap();
+        assert_eq!(ended.cost_micros, 70, "cancelled: {is_cancelled}");
+    }
+}
+
+#[tokio::test]
 async fn another_organization_sees_nothing() {
     let world = World::new().await;
     let id = world.queue(NOW).await;

@@ -1,11 +1,9 @@
 //! Approvals: what waits for a person's decision, and deciding it.
 
-use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use super::Segments;
-use super::idempotency::{self, Answer};
 use super::runs::Raw;
 use crate::domain::id::{ApprovalId, RunId};
 use crate::domain::time::Timestamp;
@@ -214,11 +212,8 @@ pub async fn decide(
         arguments: body.value.arguments,
         reason: body.value.reason,
     };
-    idempotency::once(&state, actor, &request, "approvals.decide", &body.raw, async {
-        let decided = approvals::decide(&state.app, actor, id, decide, Context::request_id(&request)).await?;
-        Ok(Answer::json(StatusCode::OK, &ApprovalBody::from(&decided)))
-    })
-    .await
+    let decided = approvals::decide(&state.app, actor, id, decide, Context::request_id(&request)).await?;
+    Ok(HttpResponse::Ok().json(ApprovalBody::from(&decided)))
 }
 
 /// What a run has asked people for.

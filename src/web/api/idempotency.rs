@@ -1,114 +1,213 @@
 //! `Idempotency-Key`: a POST sent again with the same key and body is answered as the first time and done once.
 //!
-//! A key whose first request never ended (the process was killed) stays in progress until it is forgotten: what may have
-//! happened is not done again.
+//! The first status and body are kept once the work has begun, failures of our own included; what was refused before it began lets the key
+//! go. A key whose first request never ended because the process was killed is answered with what to do: what may have happened is not done
+//! again. Starting a run keeps key and run in one transaction instead, so that there is no such gap.
 
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::body::{BoxBody, MessageBody, to_bytes_limited};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage as _, HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::domain::error::ErrorCode;
-use crate::domain::permission::Actor;
+use crate::domain::limits::{CODE_BYTES_MAX, JSON_BODY_BYTES_MAX};
+use crate::domain::permission::{Access, Actor, Resource, authorize};
 use crate::store::idempotency::{self, Begun};
-use crate::web::problem::Problem;
+use crate::web::context::Context;
+use crate::web::extract::{Needs, body};
+use crate::web::middleware::identity::Identity;
+use crate::web::middleware::shell::Shaped;
+use crate::web::problem::{PROBLEM_JSON, Problem};
 use crate::web::state::State;
 
 pub const HEADER: &str = "idempotency-key";
 /// Says that an answer is that of an earlier request.
 const REPLAYED: &str = "idempotency-replayed";
 const KEY_CHARS_MAX: usize = 255;
+/// An upload with everything that goes with it.
+const BODY_BYTES_MAX: usize = CODE_BYTES_MAX + 2 * JSON_BODY_BYTES_MAX;
+/// Of an answer that is kept.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
-/// A JSON answer that can be given again.
-pub struct Answer {
-    status: StatusCode,
-    body: String,
-}
-
-impl Answer {
-    pub fn json(status: StatusCode, body: &impl Serialize) -> Self {
-        Self {
-            status,
-            body: serde_json::to_string(body).unwrap_or_default(),
-        }
-    }
-
-    fn respond(self) -> HttpResponse {
-        HttpResponse::build(self.status).content_type("application/json").body(self.body)
-    }
-}
-
-/// Does `work` once for the request's key; without a key, simply does it.
-///
-/// # Errors
-/// `idempotency_mismatch`, `idempotency_in_progress`, or what `work` fails with; a failure lets go of the key.
-pub async fn once(
-    state: &State,
-    actor: &Actor,
-    request: &HttpRequest,
-    route: &'static str,
-    body: &[u8],
-    work: impl Future<Output = Result<Answer, Problem>>,
-) -> Result<HttpResponse, Problem> {
-    let Some(key) = key(request)? else {
-        return work.await.map(Answer::respond);
-    };
-    // A key is its principal's own: nobody else can learn what it was used for.
-    let route = format!("{route} {}", actor.principal);
-    let hash = request_hash(request, body);
-    let (org, now) = (actor.org, state.app.clock.now());
-    let begun = {
-        let (route, key) = (route.clone(), key.clone());
-        state
-            .app
-            .store
-            .write(move |tx| idempotency::begin(tx, org, &route, &key, &hash, now))
-            .await
-            .map_err(crate::services::Error::from)?
+/// Around a POST that needs `needs`: done once for its key; without a key, simply done.
+pub async fn once<B: MessageBody + 'static>(
+    mut request: ServiceRequest,
+    next: Next<B>,
+    needs: Needs,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let begun = if request.method() == Method::POST && request.headers().contains_key(HEADER) {
+        begin(&mut request, needs).await
+    } else {
+        Ok(First::Unkeyed)
     };
     match begun {
-        Begun::New => {}
-        Begun::Mismatch => {
-            return Err(Problem::new(
-                ErrorCode::IdempotencyMismatch,
-                "This Idempotency-Key came before with another request. Use a new key for a new request.",
-            ));
-        }
-        Begun::InProgress => {
-            return Err(Problem::new(
-                ErrorCode::IdempotencyInProgress,
-                "The first request with this Idempotency-Key has not ended yet. Ask again in a moment.",
-            ));
-        }
-        Begun::Done { status, body } => {
-            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
-            return Ok(HttpResponse::build(status)
-                .insert_header((REPLAYED, "true"))
-                .content_type("application/json")
-                .body(body));
+        Err(problem) => Ok(request.error_response(problem)),
+        Ok(First::Unkeyed) => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
+        Ok(First::Before(answer)) => Ok(request.into_response(answer)),
+        Ok(First::Now(claim)) => {
+            let response = next.call(request).await?.map_into_boxed_body();
+            claim.settle(response).await
         }
     }
-    let done = work.await;
-    let outcome = done
-        .as_ref()
-        .ok()
-        .map(|answer| (answer.status.as_u16(), answer.body.clone().into_bytes()));
+}
+
+enum First {
+    /// Without a key, or by nobody who may.
+    Unkeyed,
+    Before(HttpResponse),
+    Now(Claim),
+}
+
+/// A key whose first request is at work.
+struct Claim {
+    state: web::Data<State>,
+    actor: std::sync::Arc<Actor>,
+    route: String,
+    key: String,
+}
+
+async fn begin(request: &mut ServiceRequest, needs: Needs) -> Result<First, Problem> {
+    let (Some(state), Some(known)) = (
+        request.app_data::<web::Data<State>>().cloned(),
+        Identity::of(request.request()).known().cloned(),
+    ) else {
+        return Ok(First::Unkeyed);
+    };
+    let actor = std::sync::Arc::clone(&known.actor);
+    // Who may not is refused by the handler, and is not shown what it once answered.
+    if let Needs::Permission(permission) = needs
+        && authorize(&actor, permission, Resource { org: actor.org }) != Access::Allow
+    {
+        return Ok(First::Unkeyed);
+    }
+    let Some(key) = key(request.request())? else {
+        return Ok(First::Unkeyed);
+    };
+    let bytes = body::read(request.take_payload(), BODY_BYTES_MAX).await?;
+    let hash = request_hash(request.request(), &bytes);
+    request.set_payload(Payload::from(web::Bytes::from(bytes)));
+    let route = route(&request.match_pattern().unwrap_or_default(), &actor);
+    let (org, now) = (actor.org, state.app.clock.now());
+    let names = (route.clone(), key.clone());
+    let begun = state
+        .app
+        .store
+        .write(move |tx| idempotency::begin(tx, org, &names.0, &names.1, &hash, now))
+        .await
+        .map_err(crate::services::Error::from)?;
+    match begun {
+        Begun::New => Ok(First::Now(Claim { state, actor, route, key })),
+        before => again(&state, before).map(First::Before),
+    }
+}
+
+impl Claim {
+    async fn settle(self, response: ServiceResponse<BoxBody>) -> Result<ServiceResponse<BoxBody>, Error> {
+        let status = response.status();
+        if status.is_success() {
+            let (request, response) = response.into_parts();
+            let (head, body) = response.into_parts();
+            let bytes = to_bytes_limited(body, ANSWER_BYTES_MAX)
+                .await
+                .map_err(Problem::internal)?
+                .map_err(Problem::internal)?;
+            self.keep(status, bytes.to_vec()).await;
+            return Ok(ServiceResponse::new(request, head.set_body(bytes).map_into_boxed_body()));
+        }
+        let problem = response.response().error().and_then(|error| error.as_error::<Problem>());
+        let context = Context::get(response.request());
+        match (problem, context) {
+            (Some(problem), Some(context)) if status == StatusCode::INTERNAL_SERVER_ERROR => {
+                let body = serde_json::to_vec(&problem.body(context.id)).unwrap_or_default();
+                self.keep(status, body).await;
+            }
+            // It was refused before anything was done.
+            _ => self.release().await,
+        }
+        Ok(response)
+    }
+
+    async fn keep(self, status: StatusCode, body: Vec<u8>) {
+        store(&self.state, self.actor.org, self.route, self.key, status, body).await;
+    }
+
+    async fn release(self) {
+        let (org, route, key) = (self.actor.org, self.route, self.key);
+        let released = self
+            .state
+            .app
+            .store
+            .write(move |tx| idempotency::release(tx, org, &route, &key))
+            .await;
+        if let Err(error) = released {
+            tracing::warn!(%error, "an idempotency key could not be let go");
+        }
+    }
+}
+
+/// Keeps a later answer in place of the first, for a request that was waited for.
+pub async fn keep(state: &State, actor: &Actor, route: String, key: String, status: StatusCode, body: &impl Serialize) {
+    let body = serde_json::to_vec(body).unwrap_or_default();
+    store(state, actor.org, route, key, status, body).await;
+}
+
+async fn store(state: &State, org: crate::domain::id::OrgId, route: String, key: String, status: StatusCode, body: Vec<u8>) {
     let settled = state
         .app
         .store
-        .write(move |tx| match &outcome {
-            Some((status, body)) => idempotency::finish(tx, org, &route, &key, *status, body),
-            None => idempotency::release(tx, org, &route, &key),
-        })
+        .write(move |tx| idempotency::finish(tx, org, &route, &key, status.as_u16(), &body))
         .await;
     if let Err(error) = settled {
         // The work is done and is answered; asked again, the key is still in progress.
         tracing::warn!(%error, "an idempotency key could not be settled");
     }
-    done.map(Answer::respond)
 }
 
-fn key(request: &HttpRequest) -> Result<Option<String>, Problem> {
+/// The answer to a request whose key was used before.
+///
+/// # Errors
+/// `idempotency_mismatch`, `idempotency_in_progress`.
+pub fn again(state: &State, begun: Begun) -> Result<HttpResponse, Problem> {
+    match begun {
+        Begun::Mismatch => Err(Problem::new(
+            ErrorCode::IdempotencyMismatch,
+            "This Idempotency-Key came before with another request. Use a new key for a new request.",
+        )),
+        Begun::InProgress { since } if since < state.app.started_at => Err(Problem::new(
+            ErrorCode::IdempotencyInProgress,
+            "The station stopped while the first request with this Idempotency-Key was at work, and cannot say whether it was done.",
+        )
+        .hint("Look whether it was done. If it was not, send it again with a new key.")),
+        Begun::New | Begun::InProgress { .. } => Err(Problem::new(
+            ErrorCode::IdempotencyInProgress,
+            "The first request with this Idempotency-Key has not ended yet. Ask again in a moment.",
+        )),
+        Begun::Done { status, body } => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+            let kind = if status.is_success() { "application/json" } else { PROBLEM_JSON };
+            let mut answer = HttpResponse::build(status)
+                .insert_header((REPLAYED, "true"))
+                .content_type(kind)
+                .body(body);
+            answer.extensions_mut().insert(Shaped);
+            Ok(answer)
+        }
+    }
+}
+
+/// What a key is kept under. A key is its principal's own: nobody else can learn what it was used for.
+pub fn route(name: &str, actor: &Actor) -> String {
+    format!("{name} {}", actor.principal)
+}
+
+/// The request's key, where it has one.
+///
+/// # Errors
+/// `bad_request` where it is none.
+pub fn key(request: &HttpRequest) -> Result<Option<String>, Problem> {
     let Some(value) = request.headers().get(HEADER) else {
         return Ok(None);
     };
@@ -127,7 +226,8 @@ fn key(request: &HttpRequest) -> Result<Option<String>, Problem> {
     Ok(Some(text.to_owned()))
 }
 
-fn request_hash(request: &HttpRequest, body: &[u8]) -> [u8; 32] {
+/// Tells requests apart that came with one key.
+pub fn request_hash(request: &HttpRequest, body: &[u8]) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(request.path().as_bytes());
     hash.update([0]);

@@ -1,12 +1,10 @@
 //! Conversations with runs: posting messages, what was said, and the runs that people talk with.
 
-use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use super::Segments;
 use super::events::EventsQuery;
-use super::idempotency::{self, Answer};
 use super::runs::RunBody;
 use crate::domain::id::RunId;
 use crate::services::conversation::{self, Said, Speaker};
@@ -125,19 +123,14 @@ pub async fn post(
     state: web::Data<State>,
     segments: Segments,
     body: Json<PostBody>,
-    request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let (actor, run) = (auth.actor(), segments.run()?);
     let text = body.value.text;
-    idempotency::once(&state, actor, &request, "messages.post", &body.raw, async {
-        let posted = sessions::post(&state.app, actor, run, text).await?;
-        let body = PostedBody {
-            id: posted.id.to_string(),
-            seq: posted.seq,
-        };
-        Ok(Answer::json(StatusCode::ACCEPTED, &body))
-    })
-    .await
+    let posted = sessions::post(&state.app, actor, run, text).await?;
+    Ok(HttpResponse::Accepted().json(PostedBody {
+        id: posted.id.to_string(),
+        seq: posted.seq,
+    }))
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]

@@ -7,14 +7,14 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::idempotency::{self, Answer};
+use super::idempotency;
 use super::{Segments, immutable};
 use crate::domain::id::RunId;
 use crate::domain::retry::RetryChange;
 use crate::domain::run::{Shown, Trigger};
 use crate::domain::time::Timestamp;
 use crate::services::agents::AgentRef;
-use crate::services::runs::{self, StartRun, Whole};
+use crate::services::runs::{self, StartKey, StartRun, Started, Whole};
 use crate::services::waiting::{self, WaitingFor, What};
 use crate::store::runs::{Filter, Run};
 use crate::web::context::Context;
@@ -274,19 +274,34 @@ pub async fn start(
         wait => Duration::from_secs(wait.unwrap_or(0)),
     };
     let start = body.value.into_start()?;
-    idempotency::once(&state, actor, &request, "runs.start", &body.raw, async {
-        let whole = runs::start_and_wait(&state.app, actor, start, wait).await?;
-        let ended = whole.run.state.is_terminal();
-        let body = if ended { RunBody::from(whole) } else { RunBody::from(&whole.run) };
-        // Who does not wait is told that the run is queued, however soon it ended.
-        let status = if ended && !wait.is_zero() {
-            StatusCode::OK
-        } else {
-            StatusCode::ACCEPTED
-        };
-        Ok(Answer::json(status, &body))
-    })
-    .await
+    // Kept with the run in one transaction: a crash leaves neither a key without a run nor a run without its key.
+    let key = idempotency::key(&request)?.map(|key| StartKey {
+        route: idempotency::route("runs.start", actor),
+        key,
+        request_hash: idempotency::request_hash(&request, &body.raw),
+        answer: |run| {
+            let body = serde_json::to_vec(&RunBody::from(run)).unwrap_or_default();
+            (StatusCode::ACCEPTED.as_u16(), body)
+        },
+    });
+    let names = key.as_ref().map(|key| (key.route.clone(), key.key.clone()));
+    let (whole, kept) = match runs::start_once(&state.app, actor, start, key, wait).await? {
+        Started::Now { whole, kept } => (*whole, kept),
+        Started::Before(begun) => return idempotency::again(&state, begun),
+    };
+    let ended = whole.run.state.is_terminal();
+    let body = if ended { RunBody::from(whole) } else { RunBody::from(&whole.run) };
+    // Who does not wait is told that the run is queued, however soon it ended.
+    if !ended || wait.is_zero() {
+        return Ok(match kept {
+            Some(kept) => HttpResponse::Accepted().content_type("application/json").body(kept),
+            None => HttpResponse::Accepted().json(body),
+        });
+    }
+    if let Some((route, key)) = names {
+        idempotency::keep(&state, actor, route, key, StatusCode::OK, &body).await;
+    }
+    Ok(HttpResponse::Ok().json(body))
 }
 
 impl StartBody {

@@ -1,5 +1,7 @@
 //! Pages about runs.
 
+mod diff;
+pub mod fork;
 pub mod list;
 pub mod show;
 pub mod verify;

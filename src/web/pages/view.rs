@@ -13,6 +13,7 @@ use crate::domain::time::Timestamp;
 use crate::services::agents;
 use crate::store::agents::{Card, Listed};
 use crate::store::runs::Run;
+use crate::web::middleware::counts::Counts;
 use crate::web::problem::Problem;
 use crate::web::state::State;
 
@@ -26,8 +27,9 @@ pub struct Shell {
     pub title: String,
     pub person: String,
     pub form_token: String,
-    /// Which entry of the rail is lit: `overview`, `runs`, `agents`, `account`, or none.
+    /// Which entry of the rail is lit: `overview`, `runs`, `dead_letters`, `sessions`, `approvals`, `agents`, `account`, or none.
     pub nav: &'static str,
+    pub counts: Counts,
     pub notice: Option<Notice>,
 }
 
@@ -169,6 +171,11 @@ pub fn duration_of(run: &Run, now: Timestamp) -> Option<u64> {
     let started = run.started_at?;
     let end = run.finished_at.unwrap_or(now);
     u64::try_from(end.since(started).as_millis()).ok()
+}
+
+/// Why a run failed, in a line.
+pub fn why_of(run: &Run) -> String {
+    run.reason.map_or_else(|| run.shown().to_string(), |reason| why(run, reason))
 }
 
 /// Why a run ended, in a line: the agent's own words where it gave up.

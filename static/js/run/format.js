@@ -54,6 +54,15 @@ export function ago(at, now) {
 const full = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'medium' });
 export const exact = (at) => full.format(at);
 
+const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
+const day = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' });
+
+/** 14:02 today, 3 Nov 14:02 on another day. */
+export function moment(at, now = Date.now()) {
+  const text = clock.format(at);
+  return day.format(at) === day.format(now) ? text : `${day.format(at)} ${text}`;
+}
+
 export function host(url) {
   try { return new URL(url).host; } catch { return url; }
 }

@@ -15,6 +15,9 @@ function facts(rows) {
 
 const json = (value, label) => (value === undefined ? null : block(pretty(value), { label }));
 
+/** Whether a fork may begin behind this item: it is the agent's own and has its answer, or a segment begins with it. */
+const forkable = (item) => item.kind === 'segment.started' || (item.start.lane === 'guest' && !item.open && (item.family === 'step' || item.end !== null));
+
 export class Inspector {
   #item = null;
   #tab = '';
@@ -29,11 +32,12 @@ export class Inspector {
     Object.assign(this, { host, model, runId, on });
     this.title = h('h2', { class: 'in-title', tabindex: '-1' });
     this.back = h('button', { class: 'button quiet icon-only in-back', type: 'button', 'aria-label': 'Back to the entries', onclick: () => on.close() }, icon('back'));
+    this.fork = h('a', { class: 'button quiet small in-fork', title: 'Start a new run that repeats this one up to here and is live after it' }, 'Fork from here');
     this.close = h('button', { class: 'button quiet small in-close', type: 'button', onclick: () => on.close() }, 'Show the run');
     this.tabs = h('div', { class: 'tabs', role: 'tablist', 'aria-label': 'Views' });
     this.body = h('div', { class: 'in-body', role: 'tabpanel', tabindex: '-1' });
     this.sub = h('p', { class: 'meta in-sub' });
-    host.append(h('header', { class: 'in-head' }, this.back, h('div', { class: 'grow' }, this.title, this.sub), this.close), this.tabs, this.body);
+    host.append(h('header', { class: 'in-head' }, this.back, h('div', { class: 'grow' }, this.title, this.sub), this.fork, this.close), this.tabs, this.body);
     this.tabs.addEventListener('keydown', (event) => {
       const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       if (!by) return;
@@ -86,6 +90,8 @@ export class Inspector {
     const item = this.#item;
     this.close.hidden = item === null;
     this.back.hidden = item === null;
+    this.fork.hidden = !this.on.mayFork || !item || !forkable(item);
+    if (!this.fork.hidden) this.fork.href = `/runs/${encodeURIComponent(this.runId)}/fork?seq=${item.endSeq}`;
     const tabs = item ? this.#tabsOf(item) : this.#runTabs();
     if (item) {
       const { verb, object } = words(item);

@@ -25,12 +25,13 @@ export class RunModel {
   #steps = new Map();
   #bySeq = new Map();
   #open = new Set();
+  #fork = null;
 
   /** Whether the entry was new. */
   add(written) {
     if (written.seq <= this.lastSeq) return false;
     // What is said of a run afterwards, perhaps days later, stands at its end and does not stretch the picture.
-    const entry = written.kind === 'run.verified' && this.finished ? { ...written, at: this.finished.at } : written;
+    const entry = written.kind === 'run.verified' && this.finished ? { ...written, at: this.finished.at } : this.#shifted(written);
     this.lastSeq = entry.seq;
     this.firstAt ??= entry.at;
     this.lastAt = Math.max(this.lastAt ?? entry.at, entry.at);
@@ -40,11 +41,24 @@ export class RunModel {
     else if (entry.phase === 'end') this.#close(entry);
     else this.#begin(entry);
     if (entry.kind === 'run.recovered') this.#interrupt(entry.at);
+    // What failed goes on: it has not ended after all.
+    if (entry.kind === 'run.retried') this.finished = null;
     if (entry.kind === 'run.finished') {
       this.finished = entry;
       this.#interrupt(entry.at);
     }
     return true;
+  }
+
+  /** What a fork took over happened long before it; it is shown as if it had led up to the fork without a pause. */
+  #shifted(entry) {
+    if (entry.kind === 'run.forked') {
+      const { first_at: first, last_at: last, copied } = entry.meta;
+      this.#fork = { by: entry.at - last, first: entry.at - (last - first), to: entry.seq + 1 + copied };
+    }
+    const fork = this.#fork;
+    if (!fork || entry.seq > fork.to) return entry;
+    return { ...entry, at: entry.lane === 'guest' ? entry.at + fork.by : fork.first };
   }
 
   /** The item that an entry belongs to. */
@@ -169,7 +183,8 @@ export class RunModel {
   }
 
   #count(item, entry) {
-    if (entry.kind !== 'models.chat') return;
+    // What a fork took over was paid for by the run it comes from.
+    if (entry.kind !== 'models.chat' || entry.seq <= (this.#fork?.to ?? 0)) return;
     const meta = entry.meta ?? {};
     this.totals.input += (meta.input_tokens ?? 0) + (meta.cache_read_tokens ?? 0) + (meta.cache_write_tokens ?? 0);
     this.totals.output += meta.output_tokens ?? 0;

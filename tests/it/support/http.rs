@@ -81,6 +81,11 @@ impl Http {
     }
 
     pub async fn send(&self, method: Method, path: &str, content_type: Option<&str>, body: Vec<u8>) -> Answer {
+        self.attempt(method, path, content_type, body).await.unwrap()
+    }
+
+    /// The same with a server that may be gone before it has answered.
+    pub async fn attempt(&self, method: Method, path: &str, content_type: Option<&str>, body: Vec<u8>) -> Result<Answer, reqwest::Error> {
         let mut request = self
             .client
             .request(method, format!("http://{}{path}", self.address))
@@ -88,12 +93,12 @@ impl Http {
         if let Some(content_type) = content_type {
             request = request.header("content-type", content_type);
         }
-        let response = request.body(body).send().await.unwrap();
-        Answer {
+        let response = request.body(body).send().await?;
+        Ok(Answer {
             status: response.status(),
             headers: response.headers().clone(),
-            body: String::from_utf8_lossy(&response.bytes().await.unwrap()).into_owned(),
-        }
+            body: String::from_utf8_lossy(&response.bytes().await?).into_owned(),
+        })
     }
 
     pub async fn get(&self, path: &str) -> Answer {

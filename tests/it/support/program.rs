@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
+use tokio::sync::watch;
 
 use super::{CODE_CACHE, Http, OWNER_EMAIL, PASSWORD};
 
@@ -112,40 +113,75 @@ impl Place {
 
     /// Serves the data of this place on a free port.
     pub async fn serve(&self) -> Serving {
-        let mut child = self
-            .command(&["serve", "--listen", "127.0.0.1:0", "--log-format", "json"])
-            .spawn()
-            .unwrap();
+        let launched = self.launch(None);
+        let address = tokio::time::timeout(WITHIN, launched.address()).await.expect("it serves in time");
+        let address = address.unwrap_or_else(|| panic!("it did not serve: {}", launched.log()));
+        Serving { launched, address }
+    }
+
+    /// Begins to serve the data of this place on a free port, to die at a named point where one is given.
+    pub fn launch(&self, crash_at: Option<&str>) -> Launched {
+        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0", "--log-format", "json"]);
+        if let Some(point) = crash_at {
+            command.env("AGENTSTATION_CRASH_AT", point);
+        }
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let log = Arc::new(Mutex::new(Vec::new()));
-        let address = async {
-            while let Some(line) = lines.next_line().await.unwrap() {
-                let address = line
-                    .split_once("serving http://")
-                    .and_then(|(_, rest)| rest.split(['"', ' ']).next()?.parse().ok());
-                log.lock().unwrap().push(line);
-                if let Some(address) = address {
-                    return address;
-                }
-            }
-            panic!("it did not serve: {:?}", log.lock().unwrap());
-        };
-        let address: SocketAddr = tokio::time::timeout(WITHIN, address).await.expect("it serves in time");
-        let rest = Arc::clone(&log);
+        let (found, address) = watch::channel(None);
+        let written = Arc::clone(&log);
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                rest.lock().unwrap().push(line);
+                let address: Option<SocketAddr> = line
+                    .split_once("serving http://")
+                    .and_then(|(_, rest)| rest.split(['"', ' ']).next()?.parse().ok());
+                written.lock().unwrap().push(line);
+                if address.is_some() {
+                    found.send_replace(address);
+                }
             }
         });
-        Serving { child, address, log }
+        Launched { child, log, address }
+    }
+}
+
+/// A program that has been started, and may have died since.
+pub struct Launched {
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+    address: watch::Receiver<Option<SocketAddr>>,
+}
+
+impl Launched {
+    /// Where it serves, once it does; nothing if it died before.
+    pub fn address(&self) -> impl Future<Output = Option<SocketAddr>> + use<> {
+        let mut address = self.address.clone();
+        async move {
+            let found = address.wait_for(Option::is_some).await;
+            found.ok().and_then(|address| *address)
+        }
+    }
+
+    /// Waits until it has died by itself.
+    pub async fn died(&mut self) -> ExitStatus {
+        self.child.wait().await.unwrap()
+    }
+
+    /// Ends it as a power cut would.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
     }
 }
 
 /// A program that serves.
 pub struct Serving {
-    child: Child,
+    launched: Launched,
     pub address: SocketAddr,
-    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Serving {
@@ -155,21 +191,18 @@ impl Serving {
 
     /// What it has logged so far.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap().join("\n")
+        self.launched.log()
     }
 
     /// Ends it as a power cut would.
     pub async fn kill(mut self) {
-        self.child.kill().await.unwrap();
+        self.launched.kill().await;
     }
 
     /// Tells it to stop and waits until it has.
     pub async fn terminate(mut self) -> ExitStatus {
-        let id = Pid::from_raw(i32::try_from(self.child.id().unwrap()).unwrap()).unwrap();
+        let id = Pid::from_raw(i32::try_from(self.launched.child.id().unwrap()).unwrap()).unwrap();
         kill_process(id, Signal::TERM).unwrap();
-        tokio::time::timeout(WITHIN, self.child.wait())
-            .await
-            .expect("it stops in time")
-            .unwrap()
+        tokio::time::timeout(WITHIN, self.launched.died()).await.expect("it stops in time")
     }
 }

@@ -29,8 +29,12 @@ impl Asked {
 
 pub enum Reply {
     Text(String),
+    /// The same, after a while.
+    Late(std::time::Duration, String),
     /// The connection stays open and nothing comes.
     Silence,
+    /// The connection is closed without an answer.
+    HangUp,
 }
 
 pub struct Site {
@@ -99,19 +103,26 @@ impl Site {
 async fn serve(mut stream: TcpStream, answer: impl Fn(&Asked) -> Reply) {
     let Some(request) = read(&mut stream).await else { return };
     match answer(&request) {
-        Reply::Text(text) => {
-            let whole = format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
-                text.len()
-            );
-            // A client that has gone is no concern of the site's.
-            _ = stream.write_all(whole.as_bytes()).await;
+        Reply::Text(text) => say(&mut stream, &text).await,
+        Reply::Late(after, text) => {
+            tokio::time::sleep(after).await;
+            say(&mut stream, &text).await;
         }
+        Reply::HangUp => {}
         Reply::Silence => {
             let mut rest = [0; 64];
             while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {}
         }
     }
+}
+
+async fn say(stream: &mut TcpStream, text: &str) {
+    let whole = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
+        text.len()
+    );
+    // A client that has gone is no concern of the site's.
+    _ = stream.write_all(whole.as_bytes()).await;
 }
 
 async fn read(stream: &mut TcpStream) -> Option<Asked> {

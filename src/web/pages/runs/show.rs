@@ -4,20 +4,24 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use serde_json::Value;
 
+use super::fork::OriginNote;
 use super::verify::VerifiedNote;
 use super::words;
 use crate::domain::call::ArtifactInfo;
 use crate::domain::failure::EndReason;
+use crate::domain::journal::{Lane, Phase};
 use crate::domain::permission::Permission;
-use crate::domain::run::Trigger;
+use crate::domain::run::{RunState, Trigger};
 use crate::domain::time::Timestamp;
-use crate::services::{holds, runs, users, verify};
+use crate::services::{fork, holds, runs, users, verify};
 use crate::store::runs::Run;
 use crate::web::api::Segments;
 use crate::web::context::Context;
 use crate::web::extract::form::Form;
 use crate::web::extract::{Authorized, may as permission};
+use crate::web::pages::approvals::card::{ApprovalCard, Place, pending_of};
 use crate::web::pages::view::{People, Shell, When, duration_of, pretty};
+use crate::web::pages::waits::{self, Waits};
 use crate::web::pages::{filters, html, may, see_other, shell};
 use crate::web::problem::Problem;
 use crate::web::state::State;
@@ -32,11 +36,17 @@ struct ShowPage {
     run: RunPage,
     lines: Vec<Line>,
     artifacts: Vec<ArtifactInfo>,
+    approvals: Vec<ApprovalCard>,
     verified: Option<VerifiedNote>,
+    origin: Option<OriginNote>,
 }
 
 struct RunPage {
     id: String,
+    /// The run that started it.
+    parent: Option<String>,
+    session: bool,
+    waits: Option<Waits>,
     agent: String,
     version: String,
     state: &'static str,
@@ -55,6 +65,10 @@ struct RunPage {
     entries: u64,
     may_cancel: bool,
     may_verify: bool,
+    failed: bool,
+    dead: bool,
+    may_retry: bool,
+    may_fork: bool,
     may_start: bool,
     failure: Option<RunFailure>,
     input: String,
@@ -70,6 +84,9 @@ struct RunFailure {
 }
 
 struct Line {
+    seq: u64,
+    /// Whether it may be what a fork begins behind.
+    forks: bool,
     offset_ms: u64,
     text: String,
 }
@@ -90,6 +107,8 @@ pub async fn show(
     let now = state.app.clock.now();
     let created = run.created_at.as_ms();
     let line = |entry: &crate::domain::journal::EntryView| Line {
+        seq: entry.seq,
+        forks: entry.lane == Lane::Guest && entry.phase != Phase::Start,
         offset_ms: u64::try_from(entry.at - created).unwrap_or(0),
         text: words::line(entry),
     };
@@ -97,11 +116,18 @@ pub async fn show(
         shell: shell(&state, &request, &auth.known, format!("{} {}", run.agent_name, run.id), "runs"),
         lines: entries.iter().map(line).collect(),
         artifacts,
+        origin: fork::origin(&state.app, actor, &run)
+            .await?
+            .map(|origin| OriginNote::new(&origin, run.ask_writes)),
+        approvals: pending_of(&state, actor, run.id, Place::Run).await?,
         verified: verify::newest(&state.app, actor, &run)
             .await?
             .map(|noted| VerifiedNote::new(noted, &people, now)),
         run: RunPage {
             id: run.id.to_string(),
+            parent: run.parent.map(|parent| parent.to_string()),
+            session: run.session,
+            waits: waits::of_run(&state, actor, &run).await?,
             agent: run.agent_name.clone(),
             version: run.agent_version.clone(),
             state: run.shown().as_str(),
@@ -120,6 +146,10 @@ pub async fn show(
             entries: run.last_seq,
             may_cancel: !run.state.is_terminal() && may(actor, Permission::RunsCancel),
             may_verify: run.state.is_terminal() && may(actor, Permission::RunsCancel),
+            failed: run.state == RunState::Failed,
+            dead: run.dead,
+            may_retry: may(actor, Permission::RunsCancel),
+            may_fork: may(actor, Permission::RunsCancel),
             may_start: may(actor, Permission::RunsStart),
             failure: failure(&run),
             input: pretty(&input),

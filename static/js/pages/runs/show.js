@@ -47,7 +47,7 @@ const timeline = new Timeline(parts.timeline, model, page.dataset.agent, {
   },
 });
 const log = new Log(parts.log, model, { select: (item, byPerson) => select(item, { open: byPerson }) });
-const inspector = new Inspector(parts.inspector, model, runId, { close: () => select(null, { focus: true }) });
+const inspector = new Inspector(parts.inspector, model, runId, { close: () => select(null, { focus: true }), mayFork: page.hasAttribute('data-may-fork') });
 const transport = new Transport(parts.transport, {
   get scale() { return timeline.scale; },
   get start() { return model.firstAt; },

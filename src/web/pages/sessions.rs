@@ -1,0 +1,5 @@
+//! Sessions: runs that people talk with.
+
+pub mod list;
+pub mod new;
+pub mod show;
