@@ -29,7 +29,7 @@ type Part = (&'static str, &'static str, fn(&Runtime, usize));
 
 const PARTS: &[Part] = &[
     ("writer", "writer (FULL), small entries", |runtime, scale| {
-        runtime.block_on(writer::bench(scale))
+        runtime.block_on(writer::bench(scale));
     }),
     (
         "runs",
@@ -57,7 +57,7 @@ const PARTS: &[Part] = &[
         },
     ),
     ("disk", "on the disk, for each call", |runtime, scale| {
-        runtime.block_on(disk::bench(scale))
+        runtime.block_on(disk::bench(scale));
     }),
     ("parked", "runs parked on a decision", |_, scale| parked::bench(scale)),
     ("startup", "the release binary", |_, scale| {
