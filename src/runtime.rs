@@ -15,7 +15,7 @@ pub mod preflight;
 mod replay;
 pub mod segment;
 
-pub use bindings::WIT_VERSION;
+pub use bindings::{WIT_VERSION, WIT_VERSIONS};
 pub use components::Components;
 pub use engine::Sandbox;
 pub use replay::{Aspect, Difference};

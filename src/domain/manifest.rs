@@ -92,6 +92,7 @@ codes! {
     }
 }
 
+#[expect(clippy::derivable_impls, reason = "the enum is made by a macro")]
 impl Default for AskFirst {
     fn default() -> Self {
         Self::Writes

@@ -35,3 +35,6 @@ pub(crate) use agent::agentstation::agent as wit;
 
 /// The ABI version that this build links; segments record it.
 pub const WIT_VERSION: &str = "0.1.0";
+
+/// Every ABI version that this build links; a released one stays here.
+pub const WIT_VERSIONS: &[&str] = &[WIT_VERSION];

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::call::{Call, CallResult, EffectClass, fingerprint};
 use crate::domain::failure::{EndReason, Failure, FailureCode};
-use crate::domain::journal::{Lane, NewEntry, Payload, Phase};
+use crate::domain::journal::{Lane, NewEntry, Payload, Phase, kind};
 use crate::domain::limits::{AgentLimits, PAYLOAD_BYTES_MAX};
 use crate::domain::policy::Decision;
 use crate::domain::time::Timestamp;
@@ -24,6 +24,9 @@ use super::replay::{Difference, Made, Recorded, Replay};
 
 /// Timeline entries that wait for the next durable write; more are put in line at once.
 const BUFFERED_ENTRIES_MAX: usize = 64;
+
+/// Of a limit, where a warning is written.
+const LIMIT_NEAR_PERCENT: u64 = 80;
 
 /// Why a segment stops in a host call. It traps the guest and is read again by whoever drives it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -179,8 +182,33 @@ impl Exchange {
 
     /// Counts `calls` live calls of `bytes` against the run's limits.
     fn count(&self, inner: &mut Inner, calls: u64, bytes: u64) -> Result<(), Interruption> {
+        let before = inner.used;
         inner.used.calls += calls;
         inner.used.journal_bytes += bytes;
+        let limits = [
+            ("calls", before.calls, inner.used.calls, self.limits.calls),
+            (
+                "journal_bytes",
+                before.journal_bytes,
+                inner.used.journal_bytes,
+                self.limits.journal_bytes,
+            ),
+        ];
+        for (limit, before, used, most) in limits {
+            let near = most / 100 * LIMIT_NEAR_PERCENT;
+            if before < near && near <= used {
+                let entry = NewEntry {
+                    attempt: self.place.attempt,
+                    segment: self.place.segment,
+                    ..NewEntry::station(
+                        self.port.now(),
+                        kind::LIMIT_NEAR,
+                        json!({ "limit": limit, "used": used, "max": most }),
+                    )
+                };
+                inner.buffer.push(entry);
+            }
+        }
         if inner.used.calls > self.limits.calls {
             return Err(Interruption::Limit(format!(
                 "it made more than limits.calls = {} calls",

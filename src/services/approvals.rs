@@ -158,7 +158,7 @@ pub async fn decide(app: &App, actor: &Actor, id: ApprovalId, decide: Decide, re
             let mut touched = Vec::new();
             let meta = json!({
                 "approval": id, "action": approval.action, "verb": decide.verb, "by": name, "reason": decide.reason.chars().take(300).collect::<String>(),
-                "waited_ms": now.since(approval.created_at).as_millis() as u64,
+                "waited_ms": now.as_ms() - approval.created_at.as_ms(),
             });
             let entry = NewEntry {
                 actor: Some(principal),

@@ -250,6 +250,7 @@ async fn the_log_is_folded_in_while_the_store_is_open() {
 }
 
 /// Every statement that runs for a request or for a run's step.
+#[expect(clippy::too_many_lines, reason = "it is a list")]
 fn statements() -> Vec<&'static str> {
     let mut all = vec![
         agents::FIND,

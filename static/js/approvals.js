@@ -132,14 +132,22 @@ document.addEventListener('keydown', (event) => {
   focusFirst(button.closest('details'));
 });
 
-/** Whether somebody is at work in this card, so that it is not exchanged under them. */
-export const isBusy = (card) => card.querySelector('details.ap-edit[open], .ap-acts details[open]') !== null || card.contains(document.activeElement);
+/** Somebody else decided, or nobody may any more: the card stays and says so. */
+async function settleLate(card) {
+  card.dataset.settled = '';
+  const note = card.querySelector('.ap-acts details[open]') ? 'Somebody was first. Nothing of yours was sent.' : null;
+  try {
+    settle(card, await getJson(`/api/v1/approvals/${encodeURIComponent(card.dataset.approval)}`), note);
+  } catch {
+    card.remove();
+  }
+}
 
-/** Exchanges the cards in `region` for those in `next`, but leaves cards that one works in or has just decided. */
+/** Adds the cards of `next` that `region` has not, and settles those that are no longer there. */
 export function exchangeCards(region, next) {
   const kept = new Map([...region.querySelectorAll('[data-approval]')].map((card) => [card.dataset.approval, card]));
   const wanted = new Map([...next.querySelectorAll('[data-approval]')].map((card) => [card.dataset.approval, card]));
-  for (const [id, card] of kept) if (!wanted.has(id) && !('settled' in card.dataset)) card.remove();
+  for (const [id, card] of kept) if (!wanted.has(id) && !('settled' in card.dataset)) settleLate(card);
   for (const [id, card] of wanted) {
     if (kept.has(id)) continue;
     const fresh = document.adoptNode(card);

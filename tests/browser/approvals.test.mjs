@@ -21,18 +21,31 @@ export default async function run(input, station) {
   return { status: answer.status };
 }`;
 
+const hurried = `
+export default async function run(input, station) {
+  const answer = await station.http.post(input.to, { lamps: 4 });
+  return { status: answer.status, text: answer.text() };
+}`;
+
 let station, browser, page, other;
 let asked = 0;
+/** Told when a request comes that is never answered. */
+let slow = null;
 before(async () => {
   other = createServer((request, response) => {
-    asked += 1;
     request.resume();
+    if (request.url === '/slow') {
+      slow?.();
+      return;
+    }
+    asked += 1;
     response.writeHead(201, { 'content-type': 'application/json' }).end('{"order":7}');
   });
   await new Promise((resolve) => { other.listen(0, '127.0.0.1', resolve); });
   [station, browser] = await Promise.all([Station.start(), launch()]);
   await station.agent('orders', order);
   await station.agent('writer', writer, `[capabilities]\nhttp = [{ host = "127.0.0.1:${other.address().port}", methods = ["POST"] }]\n`);
+  await station.agent('hurried', hurried, `[capabilities]\nhttp = [{ host = "127.0.0.1:${other.address().port}", methods = ["POST"], approval = "never" }]\n`);
   page = await open(browser);
   await signIn(page, station.origin);
 });
@@ -109,7 +122,7 @@ test('a write waits on the run’s page, and goes out once it is approved with A
   const { id } = await asks(run);
   await page.goto(`${station.origin}/runs/${run}`);
   await page.locator('[data-approvals]').getByRole('heading', { name: `POST http://127.0.0.1:${other.address().port}/orders` }).waitFor();
-  assert.deepEqual(await card(id).first().locator('.ap-args th').allInnerTexts().then((names) => names.slice(-2)), ['lamps', 'for']);
+  assert.deepEqual(await card(id).first().locator('.ap-args th').allInnerTexts().then((names) => names.slice(-2)), ['for', 'lamps']);
   await page.getByText('waits for a decision').first().waitFor();
   await shot(page, 'run-approval');
   assert.equal(asked, 0);
@@ -118,6 +131,27 @@ test('a write waits on the run’s page, and goes out once it is approved with A
   await finished(page);
   assert.equal(asked, 1);
   await page.locator('[data-approvals]').getByText('Approved by Ana').waitFor();
+  assert.deepEqual(page.faults, []);
+});
+
+test('a write whose answer was lost is put to a person, who says what happened', async () => {
+  const under = new Promise((resolve) => { slow = resolve; });
+  const run = await station.run('hurried', { to: `http://127.0.0.1:${other.address().port}/slow` });
+  await under;
+  await station.kill();
+  await station.restart();
+  const { id, kind } = await asks(run);
+  assert.equal(kind, 'unknown_outcome');
+  page.faults.length = 0;
+  await page.goto(`${station.origin}/approvals/${id}`);
+  await card(id).getByText('The station stopped after it had begun to send').waitFor();
+  await card(id).getByText('It happened', { exact: true }).click();
+  await card(id).getByLabel('Status that it answered').fill('202');
+  await card(id).getByLabel('Body').fill('taken');
+  await shot(page, 'approvals-unknown');
+  await card(id).getByRole('button', { name: 'It happened, with this answer' }).click();
+  await card(id).getByText('It happened, says Ana').waitFor();
+  assert.deepEqual((await station.when(run, (now) => now.state === 'succeeded')).output, { status: 202, text: 'taken' });
   assert.deepEqual(page.faults, []);
 });
 

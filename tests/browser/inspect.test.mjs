@@ -29,7 +29,7 @@ before(async () => {
   });
   await new Promise((resolve) => { other.listen(0, '127.0.0.1', resolve); });
   [station, browser] = await Promise.all([Station.start(), launch()]);
-  await station.agent('inspector', code, `[capabilities]\nhttp = [{ host = "127.0.0.1:${other.address().port}", methods = ["GET", "POST"] }]\nmemory = true\n`);
+  await station.agent('inspector', code, `[capabilities]\nhttp = [{ host = "127.0.0.1:${other.address().port}", methods = ["GET", "POST"], approval = "never" }]\nmemory = true\n`);
   const run = await station.run('inspector', { port: other.address().port });
   page = await open(browser);
   await signIn(page, station.origin);

@@ -35,7 +35,7 @@ pub async fn pending_of(http: &Http, run: &str) -> Value {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), found)
+    tokio::time::timeout(Duration::from_mins(1), found)
         .await
         .expect("the run asks in time")
 }
@@ -146,4 +146,60 @@ async fn a_key_that_may_read_approvals_may_not_decide_them() {
         "{}",
         page.body
     );
+}
+
+#[tokio::test]
+async fn the_queue_is_decided_by_forms_and_says_who_was_first() {
+    let station = TestStation::start().await;
+    let (owner, run, pending) = waits(&station).await;
+    let id = pending["id"].as_str().unwrap();
+    let mut browser = station.browser().await;
+    let queue = browser.get("/approvals").await.expect(200);
+    assert!(queue.body.contains("The <strong>first</strong> order"), "{}", queue.body);
+    assert!(queue.body.contains("then it counts as denied"));
+    assert!(queue.body.contains("<span class=\"badge\">1"), "the rail counts it");
+    let path = format!("/approvals/{id}");
+
+    let unreadable = [("decision", "edit"), ("place", "queue"), ("arguments", "{\"lamps\": 2")];
+    let refused = browser.submit(&path, &unreadable).await.expect(422);
+    assert!(
+        refused.body.contains("this is no JSON") && refused.body.contains("{&#34;lamps&#34;: 2<"),
+        "{}",
+        refused.body
+    );
+
+    let denied = browser
+        .submit(&path, &[("decision", "deny"), ("place", "run"), ("reason", "Too dear")])
+        .await
+        .expect(303);
+    assert_eq!(denied.header("location"), format!("/runs/{run}"));
+    let late = browser
+        .submit(&path, &[("decision", "approve"), ("place", "queue")])
+        .await
+        .expect(409);
+    assert!(
+        late.body.contains("Somebody was first") && late.body.contains("Denied by Ana"),
+        "{}",
+        late.body
+    );
+    assert_eq!(station.end(run.parse().unwrap()).await.succeeded()["reason"], "Too dear");
+    let past = browser.get("/approvals?state=decided").await.expect(200);
+    assert!(past.body.contains("Denied by Ana") && past.body.contains(id), "{}", past.body);
+    assert!(browser.get("/approvals").await.expect(200).body.contains("Nothing waits for you"));
+    assert_eq!(
+        owner.get(&format!("/api/v1/approvals/{id}")).await.json()["decision"]["reason"],
+        "Too dear"
+    );
+}
+
+#[tokio::test]
+async fn the_runs_page_has_the_card_and_says_what_it_waits_for() {
+    let station = TestStation::start().await;
+    let (_, run, pending) = waits(&station).await;
+    station.until_waiting(&run).await;
+    let mut browser = station.browser().await;
+    let page = browser.get(&format!("/runs/{run}")).await.expect(200);
+    assert!(page.body.contains("waits for a decision"), "{}", page.body);
+    let card = format!("data-approval=\"{}\"", pending["id"].as_str().unwrap());
+    assert!(page.body.contains(&card) && page.body.contains("name=\"place\" value=\"run\""));
 }

@@ -28,6 +28,7 @@ mod security;
 mod sessions;
 mod support;
 mod tidy;
+mod upgrade;
 mod verify;
 mod waiting;
 mod ws;

@@ -25,7 +25,7 @@ pub async fn said(http: &Http, run: &str, count: usize) -> Vec<Value> {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), found)
+    tokio::time::timeout(Duration::from_mins(1), found)
         .await
         .expect("so much is said in time")
 }
@@ -118,4 +118,76 @@ async fn a_run_shows_the_runs_that_it_has_started() {
     let child = owner.get(&path).await.expect(200).json();
     assert_eq!((&child["parent"], &child["depth"]), (&json!(id.to_string()), &json!(1)));
     assert_eq!(child["trigger"], "parent");
+}
+
+#[tokio::test]
+async fn a_conversation_goes_on_by_forms_until_its_run_ends() {
+    let station = TestStation::start().await;
+    station.publish(script("parrot", "", ECHO)).await;
+    let owner = station.owner();
+    let mut browser = station.browser().await;
+    assert!(browser.get("/sessions").await.expect(200).body.contains("No conversations yet"));
+    let choose = browser.get("/sessions/new").await.expect(200);
+    assert!(choose.body.contains("/sessions/new?agent=parrot"), "{}", choose.body);
+    browser.get("/sessions/new?agent=parrot").await.expect(200);
+    browser.get("/sessions/new?agent=nobody").await.expect(404);
+    let wrong = [("agent", "parrot"), ("message", "Hello"), ("input", "{")];
+    let refused = browser.submit("/sessions/new", &wrong).await.expect(422);
+    assert!(
+        refused.body.contains("nothing was started") && refused.body.contains(">Hello</textarea>"),
+        "{}",
+        refused.body
+    );
+    let hello = [("agent", "parrot"), ("message", "**Hello** <b>you</b>"), ("input", "")];
+    let started = browser.submit("/sessions/new", &hello).await.expect(303);
+    let path = started.header("location").to_owned();
+    let run = path.strip_prefix("/sessions/").unwrap();
+    said(&owner, run, 2).await;
+    let page = browser.get(&path).await.expect(200);
+    assert!(
+        page.body.contains("1: <strong>Hello</strong> &lt;b&gt;you"),
+        "replies are Markdown: {}",
+        page.body
+    );
+    assert!(
+        page.body.contains("**Hello** &#60;b&#62;you"),
+        "what people write is text: {}",
+        page.body
+    );
+    assert!(browser.get("/sessions").await.expect(200).body.contains(&path));
+
+    let posted = browser.submit(&path, &[("text", "bye")]).await.expect(303);
+    assert_eq!(posted.header("location"), format!("{path}#end"));
+    station.end(run.parse().unwrap()).await;
+    let page = browser.get(&path).await.expect(200);
+    assert!(page.body.contains("This conversation has ended") && !page.body.contains("data-post"));
+    let late = browser.submit(&path, &[("text", "still there?")]).await.expect(409);
+    assert!(late.body.contains("takes no messages"), "{}", late.body);
+}
+
+#[tokio::test]
+async fn a_long_conversation_is_read_backwards_page_by_page() {
+    let station = TestStation::start().await;
+    station.publish(script("parrot", "", ECHO)).await;
+    let owner = station.owner();
+    let body = json!({"agent": "parrot", "message": "number 0"});
+    let run = owner.post("/api/v1/runs", &body).await.expect(202).json()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    for n in 1..55 {
+        post(&owner, &run, &format!("number {n}")).await;
+    }
+    let all = said(&owner, &run, 110).await;
+    let mut browser = station.browser().await;
+    let newest = browser.get(&format!("/sessions/{run}")).await.expect(200);
+    assert!(
+        newest.body.contains(">number 54<") && !newest.body.contains(">number 0<"),
+        "the newest stand on the first page"
+    );
+    let before = all[10]["seq"].as_u64().unwrap();
+    let link = format!("/sessions/{run}?before={before}");
+    assert!(newest.body.contains(&link), "{link}");
+    let earlier = browser.get(&link).await.expect(200);
+    assert!(earlier.body.contains(">number 0<") && !earlier.body.contains(">number 54<"));
 }

@@ -361,6 +361,42 @@ async fn a_stranger_cannot_ask_a_run() {
 }
 
 #[tokio::test]
+async fn a_limit_that_comes_near_is_said_once_before_the_end() {
+    let station = TestStation::start().await;
+    let source = "export default async function run(input, station) {
+      for (let i = 0; i < 95; i++) await station.memory.put('k', i);
+      if (input.sleep) await station.clock.sleep(1);
+      for (;;) await station.memory.put('k', 0);
+    }";
+    let agent = station
+        .publish(script("busy", "[capabilities]\nmemory = true\n[limits]\ncalls = 100\n", source))
+        .await;
+    let id = station.begin(&agent, &json!({ "sleep": true })).await;
+    let ended = station.end(id).await.because("journal_limit");
+    let near: Vec<_> = ended.entries.iter().filter(|entry| entry.kind == "limit.near").collect();
+    assert_eq!(near.len(), 1, "once, and not again by the replay");
+    assert!(near[0].meta.get().contains("\"used\":80"), "{}", near[0].meta);
+}
+
+#[tokio::test]
+async fn a_session_has_its_limits_anew_with_each_message() {
+    let station = TestStation::start().await;
+    let source = "export async function onMessage(message, station) {
+      for (let i = 0; i < 30; i++) await station.memory.put('k', i);
+      await station.inbox.reply(message.text);
+    }";
+    let agent = station
+        .publish(script("chat", "[capabilities]\nmemory = true\n[limits]\ncalls = 50\n", source))
+        .await;
+    let id = station.begin(&agent, &json!({})).await;
+    for turn in 1..=4 {
+        station.say(id, "again").await;
+        station.until_replies(id, turn).await;
+    }
+    assert!(station.until_state(id, RunState::Waiting).await.calls > 100);
+}
+
+#[tokio::test]
 async fn time_spent_waiting_is_not_the_runs_time() {
     let station = TestStation::start().await;
     let source = "export default async function run(input, station) { await station.clock.sleep(1_500); return 'done'; }";

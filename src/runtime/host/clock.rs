@@ -6,6 +6,7 @@ use super::{Guest, Prepared, done, one};
 use crate::domain::call::Call;
 use crate::domain::limits::WAIT_MS_MAX;
 
+#[expect(clippy::unnecessary_wraps, reason = "calls are prepared alike")]
 pub(super) fn sleep(ms: u64) -> Prepared {
     Ok((Call::ClockSleep { ms: ms.min(WAIT_MS_MAX) }, None))
 }

@@ -14,6 +14,7 @@ pub(super) fn reply(text: String) -> Prepared {
     Ok((Call::InboxReply { text }, None))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "calls are prepared alike")]
 pub(super) fn receive(timeout_ms: Option<u64>) -> Prepared {
     let timeout_ms = timeout_ms.map(|ms| ms.min(WAIT_MS_MAX));
     Ok((Call::InboxReceive { timeout_ms }, None))

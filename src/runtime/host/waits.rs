@@ -42,6 +42,7 @@ pub(super) fn any(request: AnyRequest) -> Prepared {
     ))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "calls are prepared alike")]
 pub(super) fn close(handle: u32) -> Prepared {
     Ok((Call::WaitsClose { handle }, None))
 }

@@ -44,17 +44,20 @@ fn key_of(entry: &NewEntry) -> Key {
     }
 }
 
+/// Handles of one call: as many as can be made at once.
+const PER_CALL: u32 = 64;
+const _: () = assert!(PER_CALL as usize == CALLS_AT_ONCE_MAX);
+
 /// The handle of a wait that this call opens.
-fn handle_of(key: Key) -> Handle {
-    key.call.saturating_mul(CALLS_AT_ONCE_MAX as u32).saturating_add(key.sub)
+const fn handle_of(key: Key) -> Handle {
+    key.call.saturating_mul(PER_CALL).saturating_add(key.sub)
 }
 
-fn key_of_handle(segment: u32, handle: Handle) -> Key {
-    let at_once = CALLS_AT_ONCE_MAX as u32;
+const fn key_of_handle(segment: u32, handle: Handle) -> Key {
     Key {
         segment,
-        call: handle / at_once,
-        sub: handle % at_once,
+        call: handle / PER_CALL,
+        sub: handle % PER_CALL,
     }
 }
 

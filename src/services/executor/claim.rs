@@ -75,9 +75,12 @@ fn started(run: &Claimed, now: Timestamp) -> NewEntry {
     }
 }
 
+/// What wakes a segment, and who asked for it, JSON.
+type Waker = (Option<Event>, Option<String>);
+
 /// What wakes the segment that is to begin: nothing for the first, time, or a message with who asks. A newer version of the agent is taken
 /// here, between two segments. `None` where the message is gone: the run goes back to wait for another.
-fn wake(tx: &Tx<'_>, run: &mut Claimed, now: Timestamp) -> Result<Option<(Option<Event>, Option<String>)>, store::Error> {
+fn wake(tx: &Tx<'_>, run: &mut Claimed, now: Timestamp) -> Result<Option<Waker>, store::Error> {
     let woken = match run.wake_on {
         None => return Ok(Some((None, None))),
         Some(WakeOn::Message) => match messages::next(tx, run.org, run.id, true)? {

@@ -189,8 +189,8 @@ pub fn cancel(
         Ok((row.get(0)?, row.get(1)?))
     })?;
     let asked = NewEntry {
-        actor,
         segment,
+        actor,
         ..NewEntry::station(now, kind::RUN_CANCEL_REQUESTED, json!({ "message": why }))
     };
     match state {

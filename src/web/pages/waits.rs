@@ -10,8 +10,6 @@ use crate::web::state::State;
 
 /// “sleeps until 14:30”, “waits for a decision”.
 pub struct Waits {
-    /// Its name in the API, of the first.
-    pub kind: &'static str,
     pub words: String,
     /// Of what has a time: when.
     pub until: Option<When>,
@@ -47,7 +45,6 @@ fn in_words(waiting: &[WaitingFor], now: Timestamp) -> Option<Waits> {
         _ => (format!("waits for {}", words.join(" or ")), None),
     };
     Some(Waits {
-        kind: first.what.name(),
         words,
         until: until.map(|until| When::new(until, now)),
     })

@@ -1,7 +1,10 @@
 // What is behind the selected entry: tabs per kind, the full payload fetched when it is asked for.
 
+import '../approvals.js';
 import { getJson } from '../api.js';
 import { h, icon } from '../dom.js';
+import { fetchPage } from '../page.js';
+import { refreshTimes } from '../times.js';
 import { artifactPreview, artifactRow } from './artifact.js';
 import { block } from './block.js';
 import { bytes, compact, count, duration, exact, money, offset, plural, pretty } from './format.js';
@@ -81,7 +84,7 @@ export class Inspector {
 
   #stamp() {
     const item = this.#item;
-    return item ? `${item.seq}/${item.endSeq}/${item.open}/${item.interrupted}/${item.text === '' ? 0 : 1}` : 'run';
+    return item ? `${item.seq}/${item.endSeq}/${item.open}/${item.interrupted}/${item.text === '' ? 0 : 1}/${item.decision?.verb ?? ''}` : 'run';
   }
 
   #draw(fresh) {
@@ -185,9 +188,14 @@ export class Inspector {
       artifact: () => [['Artifact', (signal) => this.#artifact(item, signal)], raw],
       log: () => [['Message', () => this.#message(item)], raw],
       step: () => [['Step', () => this.#step(item)], raw],
+      approval: () => [raw],
+      chat: () => [['Message', (signal) => this.#said(item, signal)], raw],
+      child: () => [['Child', (signal) => this.#child(item, signal)], raw],
+      waiting: () => [['Wait', (signal) => this.#wait(item, signal)], raw],
       emit: () => [['Data', async (signal) => json((await this.#payload(item, signal)).request ?? item.meta, item.meta.kind ?? 'Data')], raw],
     };
-    return (views[item.family] ?? (() => [['Entry', () => this.#plain(item)], raw]))();
+    const tabs = (views[item.family] ?? (() => [['Entry', () => this.#plain(item)], raw]))();
+    return item.meta.approval ? [['Decision', (signal) => this.#decision(item, signal)], ...tabs.filter(([name]) => !item.waits || ['Request', 'Raw'].includes(name))] : tabs;
   }
 
   #failure(item, response) {
@@ -264,6 +272,45 @@ export class Inspector {
     if (item.kind === 'artifacts.list') return json(response?.ok?.artifacts ?? [], 'Artifacts');
     const about = { name: item.meta.name, content_type: item.meta.content_type, bytes: item.meta.bytes, ...info };
     return [this.#failure(item, response), item.failed ? null : await artifactPreview(this.runId, about, signal)];
+  }
+
+  /** The card as its own page has it; its forms work here as there. */
+  async #decision(item, signal) {
+    const page = await fetchPage(`/approvals/${encodeURIComponent(item.meta.approval)}`);
+    if (signal.aborted) return [];
+    const card = page?.querySelector('[data-approval]');
+    if (!card) throw new Error('The decision could not be read. Look at the approvals page.');
+    const here = document.adoptNode(card);
+    refreshTimes(here);
+    return here;
+  }
+
+  async #said(item, signal) {
+    const { request, response } = await this.#payload(item, signal);
+    const message = response?.ok?.message;
+    const text = message?.text ?? request?.text;
+    return [this.#failure(item, response), facts([['From', message?.sender ?? item.meta.sender], ['Asked by', item.meta.asked_by ? h('a', { href: `/runs/${encodeURIComponent(item.meta.asked_by)}` }, 'the run that started this one') : null], ['When', exact(item.from)]]),
+      text === undefined ? h('p', { class: 'muted' }, item.open ? 'Nobody has written yet.' : 'Nothing came in time.') : block(text, { label: item.kind === 'inbox.reply' ? 'Reply' : 'Message', code: false })];
+  }
+
+  async #child(item, signal) {
+    const { request, response } = await this.#payload(item, signal);
+    const run = item.child?.run ?? item.meta.run;
+    const state = item.child?.state ?? item.meta.state;
+    const answer = response?.ok?.answer;
+    return [this.#failure(item, response),
+      run ? h('p', {}, h('a', { class: 'button', href: `/runs/${encodeURIComponent(run)}` }, icon('child'), `Open the run of ${item.child?.agent ?? item.childName ?? item.meta.agent ?? 'the child'}`)) : null,
+      facts([['State', state], ['Took', item.child && item.to !== null ? duration(item.to - item.from) : null], ['Fuel at most', request?.quota?.fuel ? compact(request.quota.fuel) : null],
+        ['Time at most', request?.quota?.time_ms ? duration(request.quota.time_ms) : null], ['Cost at most', request?.quota?.cost_micros ? money(request.quota.cost_micros) : null]]),
+      request?.message === undefined ? null : block(request.message, { label: 'Question', code: false }), answer ? block(answer.text, { label: 'Answer', code: false }) : null,
+      answer?.output ? block(pretty(answer.output), { label: 'Output' }) : null, request?.input === undefined ? null : block(pretty(request.input), { label: 'Input' })];
+  }
+
+  async #wait(item, signal) {
+    const { response } = await this.#payload(item, signal);
+    const ready = response?.ok?.ready;
+    return [this.#failure(item, response), facts([['What', sentence(item)], ['From', exact(item.from)], ['Until', item.meta.until ? exact(item.meta.until) : null], ['Handles', item.meta.handles], ['Ready first', ready ? `handle ${ready.handle}` : null]]),
+      ready ? json(ready.outcome, 'What came') : null];
   }
 
   #message(item) {

@@ -1,4 +1,4 @@
-// Rows of the timeline: a row for each step, more where its calls overlap or are of several sorts.
+// Rows of the timeline: a row for each step, more where its calls overlap or are of several sorts, and a row for each child.
 
 import { label } from './words.js';
 
@@ -24,8 +24,13 @@ export function layOut(model, runName) {
       continue;
     }
     const name = item.attempt > 0 ? `${label(item)}, attempt ${item.attempt + 1}` : label(item);
-    let lanes = group.lanes.get(name);
-    if (!lanes) group.lanes.set(name, lanes = []);
+    // Each child has a lane of its own, from its start to its end.
+    const key = item.child ? item.child.run : name;
+    let lanes = group.lanes.get(key);
+    if (!lanes) {
+      group.lanes.set(key, lanes = []);
+      lanes.name = name;
+    }
     let lane = lanes.find((candidate) => candidate.until <= item.from);
     if (!lane) {
       lane = lanes.length < LANES_PER_LABEL_MAX ? { until: 0, bars: [] } : lanes[0];
@@ -36,7 +41,7 @@ export function layOut(model, runName) {
   }
   const rows = [];
   const place = (group, depth) => {
-    const lanes = [...group.lanes].flatMap(([name, list]) => list.map((lane, i) => ({ name: i === 0 ? name : '', bars: lane.bars })));
+    const lanes = [...group.lanes.values()].flatMap((list) => list.map((lane, i) => ({ name: i === 0 ? list.name : '', bars: lane.bars })));
     // Calls of one sort share the step's own row; several sorts get a row each, so that their names can be read.
     const shared = group.lanes.size === 1 && group.step !== null ? lanes.shift() : null;
     rows.push({ name: group.step ? group.step.meta.name ?? 'step' : runName, depth, step: group.step, head: true, bars: shared?.bars ?? [], marks: group.marks });

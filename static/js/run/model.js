@@ -2,9 +2,9 @@
 
 import { family } from './words.js';
 
-/** A call that was refused says in its summary only why; what it was about is in its request. */
+/** A call that was refused, or that waits for leave, says in its summary only why; what it is about is in its request. */
 function named({ meta, request }) {
-  if (!meta?.code || !request) return null;
+  if (!(meta?.code || meta?.waits === 'approval') || !request) return null;
   const { method, url, model, key, name } = request;
   return Object.fromEntries(Object.entries({ method, url, model, key, name }).filter(([, value]) => typeof value === 'string'));
 }
@@ -26,6 +26,8 @@ export class RunModel {
   #bySeq = new Map();
   #open = new Set();
   #fork = null;
+  /** The runs that this one has started, by id: the item that started each, with its `child`. */
+  children = new Map();
 
   /** Whether the entry was new. */
   add(written) {
@@ -41,6 +43,9 @@ export class RunModel {
     else if (entry.phase === 'end') this.#close(entry);
     else this.#begin(entry);
     if (entry.kind === 'run.recovered') this.#interrupt(entry.at);
+    if (entry.kind === 'segment.abandoned') this.#interrupt(entry.at, entry.meta?.segment ?? entry.segment);
+    if (entry.kind === 'child.finished') this.#endChild(entry);
+    if (entry.kind.startsWith('approval.')) this.#decide(entry);
     // What failed goes on: it has not ended after all.
     if (entry.kind === 'run.retried') this.finished = null;
     if (entry.kind === 'run.finished') {
@@ -103,7 +108,8 @@ export class RunModel {
       index: this.items.length, seq: entry.seq, endSeq: entry.seq, kind: entry.kind, family: family(entry.kind), from: entry.at, to: entry.at,
       call: entry.call, sub: entry.sub ?? null, attempt: entry.attempt, segment: entry.segment, step, group,
       depth: (step ? step.depth + 1 : 0) + (group ? 1 : 0), meta: { segment: entry.segment, ...named(entry), ...entry.meta }, start: entry, end: null,
-      instant: true, open: false, failed: false, code: entry.meta?.code ?? null, interrupted: false, text: '', ...fields,
+      instant: true, open: false, failed: false, code: entry.meta?.code ?? null, interrupted: false, text: '',
+      waits: entry.phase === 'start' && entry.meta?.waits ? entry.meta.waits : null, left: false, decision: null, child: null, childName: this.children.get(entry.meta?.run)?.child.agent ?? null, ...fields,
     };
     item.failed = Boolean(item.code) || (entry.kind === 'log' && entry.meta?.level === 'error') || (entry.kind === 'run.finished' && entry.meta?.state === 'failed');
     this.items.push(item);
@@ -113,15 +119,50 @@ export class RunModel {
 
   #begin(entry) {
     const starts = entry.phase === 'start';
+    if (starts) this.#goOn(entry);
     const item = this.#item(entry, { instant: !starts, open: starts });
     if (!starts) {
       if (entry.phase === 'point') item.end = entry;
       this.#count(item, entry);
+      if (entry.kind === 'agents.start' && entry.meta?.run) this.#startChild(item, entry);
       return;
     }
     item.to = null;
     this.#calls.set(this.#key(entry), item);
     this.#open.add(item);
+  }
+
+  /** A call that waited for leave and got it begins again, now in earnest: the wait is a bar of its own. */
+  #goOn(entry) {
+    const waiting = this.openCall(entry.segment, entry.call, entry.sub);
+    if (!waiting?.waits) return;
+    Object.assign(waiting, { open: false, to: entry.at, left: true });
+    this.#open.delete(waiting);
+  }
+
+  /** A child is a bar from its start to its end. */
+  #startChild(item, entry) {
+    Object.assign(item, { instant: false, open: true, to: null, child: { run: entry.meta.run, agent: entry.meta.agent, state: 'running' } });
+    this.children.set(entry.meta.run, item);
+    this.#open.add(item);
+  }
+
+  #endChild(entry) {
+    const item = this.children.get(entry.meta?.run);
+    if (!item) return;
+    item.child.state = entry.meta.state ?? 'ended';
+    Object.assign(item, { to: entry.at, open: false, interrupted: false, failed: entry.meta.state === 'failed' });
+    this.#open.delete(item);
+  }
+
+  #decide(entry) {
+    for (let i = this.items.length - 1; i >= 0; i -= 1) {
+      const item = this.items[i];
+      if (item.waits && item.meta.approval === entry.meta?.approval) {
+        item.decision = entry.meta;
+        return;
+      }
+    }
   }
 
   #close(entry) {
@@ -148,7 +189,7 @@ export class RunModel {
   #lastOpen(entry) {
     for (let i = this.items.length - 1; i >= 0; i -= 1) {
       const item = this.items[i];
-      if (item.end === null && !item.instant && item.kind === entry.kind && item.segment === entry.segment && item.call === entry.call && item.sub === (entry.sub ?? null)) return item;
+      if (item.end === null && !item.instant && !item.left && item.kind === entry.kind && item.segment === entry.segment && item.call === entry.call && item.sub === (entry.sub ?? null)) return item;
     }
     return null;
   }
@@ -172,9 +213,10 @@ export class RunModel {
     this.#open.add(item);
   }
 
-  #interrupt(at) {
+  /** What was under way stopped with the run, or with the segment that was given up. Who waits, and children, are not stopped by a restart. */
+  #interrupt(at, segment = null) {
     for (const item of this.#open) {
-      if (item.family === 'step' && this.finished === null) continue;
+      if (segment === null ? this.finished === null && (item.family === 'step' || item.waits || item.child) : item.segment !== segment || item.child) continue;
       item.open = false;
       item.interrupted = true;
       item.to = at;

@@ -8,7 +8,8 @@ const FOLD_PX = 34;
 export function idleGaps(items, from, to) {
   const spans = [];
   for (const item of items) {
-    if (item.family === 'step' || item.kind === 'calls.all') continue;
+    // Who waits does nothing, however long its bar is.
+    if (item.family === 'step' || item.kind === 'calls.all' || item.waits) continue;
     spans.push([item.from, item.to ?? to]);
   }
   spans.sort((a, b) => a[0] - b[0]);

@@ -244,9 +244,10 @@ export class Timeline {
     const c = this.#colours;
     const w = Math.max(right - x, 3);
     const y = middle - BAR_PX / 2;
-    paint.fillStyle = item.failed ? c.fail : c[{ model: 'bar-1', web: 'bar-2' }[item.family] ?? 'bar-3'];
+    paint.fillStyle = item.waits ? c['surface-3'] : item.failed ? c.fail : c[{ model: 'bar-1', web: 'bar-2', child: 'bar-2' }[item.family] ?? 'bar-3'];
     this.#round(paint, x, y, w, BAR_PX, Math.min(3, w / 2));
-    if (item.interrupted) this.#hatch(paint, x, y, w, BAR_PX, c['surface-0']);
+    if (item.waits) this.#hatch(paint, x, y, w, BAR_PX, c.wait);
+    else if (item.interrupted) this.#hatch(paint, x, y, w, BAR_PX, c['surface-0']);
     const token = item.meta.first_token_ms;
     if (token > 0 && w > 12) {
       const tick = this.gutter + this.#scale.x(item.from + token);
@@ -279,7 +280,7 @@ export class Timeline {
       const right = this.gutter + this.#scale.x(item.to ?? this.#until) + (item.failed ? 8 : 0);
       const next = i + 1 < row.bars.length ? this.gutter + this.#scale.x(row.bars[i + 1].from) : limit;
       const time = item.to === null ? '' : duration(item.to - item.from);
-      const text = row.head ? [label(item), time].filter(Boolean).join(' · ') : time;
+      const text = row.head ? [label(item), time].filter(Boolean).join(' · ') : item.child ? [item.child.state, time].filter(Boolean).join(' · ') : time;
       const w = paint.measureText(text).width;
       let end = right;
       if (text === '') return;
@@ -290,7 +291,8 @@ export class Timeline {
       } else if (w + 12 < right - x) {
         const tick = this.gutter + this.#scale.x(item.from + (item.meta.first_token_ms ?? 0));
         const at = tick < x + 12 + w && tick + 12 + w < right ? tick + 6 : x + 6;
-        paint.fillStyle = item.family === 'model' || item.failed ? c['surface-0'] : item.family === 'web' ? c['surface-0'] : c.ink;
+        if (item.waits) return;
+        paint.fillStyle = ['model', 'web', 'child'].includes(item.family) || item.failed ? c['surface-0'] : c.ink;
         paint.fillText(text, at, middle + 0.5);
       } else if (x - 6 - w > left + 4) {
         paint.fillStyle = c['ink-muted'];
@@ -328,7 +330,7 @@ export class Timeline {
     paint.setLineDash([]);
   }
 
-  /** Time in the queue, and between a crash and its recovery: hatched, because nothing ran. */
+  /** Time in the queue, between two segments, and between a crash and its recovery: hatched, because nothing ran. */
   #drawWaits(paint, middle) {
     const c = this.#colours;
     const wait = (from, to) => {
@@ -339,6 +341,15 @@ export class Timeline {
     const { items } = this.model;
     const started = items.find((item) => item.kind === 'run.started');
     if (this.model.firstAt !== null) wait(this.model.firstAt, started?.from ?? this.#until);
+    let ended = null;
+    for (const item of this.#rows[0].marks) {
+      if (item.kind === 'segment.ended' || item.kind === 'segment.abandoned') ended = item.from;
+      else if (ended !== null && (item.kind === 'segment.started' || item.kind === 'run.finished')) {
+        wait(ended, item.from);
+        ended = null;
+      }
+    }
+    if (ended !== null) wait(ended, this.#until);
     for (const item of this.#rows[0].marks) if (item.kind === 'run.recovered') wait(items[item.index - 1]?.from ?? item.from, item.from);
   }
 

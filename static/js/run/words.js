@@ -119,6 +119,7 @@ export function sentence(item) {
 /** What a bar is called where it is drawn: what was asked for, so that it keeps its row when the answer names the model. */
 export function label(item) {
   if (item.kind === 'models.chat') return item.start.meta?.model ?? 'model';
+  if (item.child) return item.child.agent;
   if (item.kind === 'http.send') return `${item.meta.method ?? 'GET'} ${host(item.meta.url ?? '')}`;
   return item.kind;
 }

@@ -251,6 +251,7 @@ fn report(what: &str) {
     eprintln!("{what}");
 }
 
+#[expect(clippy::disallowed_methods, reason = "how a person asks for other cycles than the usual")]
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a whole number"))
 }

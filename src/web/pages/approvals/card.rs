@@ -9,7 +9,6 @@ use crate::domain::time::Timestamp;
 use crate::domain::wait::{ApprovalKind, ApprovalState, OnTimeout, Verb};
 use crate::services::approvals;
 use crate::store::approvals::Approval;
-use crate::web::markdown;
 use crate::web::pages::may;
 use crate::web::pages::view::{When, pretty};
 use crate::web::problem::Problem;
@@ -78,7 +77,7 @@ pub struct ApprovalCard {
     pub arguments: Vec<Argument>,
     /// Pretty JSON.
     pub raw: String,
-    /// Safe HTML.
+    /// Markdown.
     pub reason: String,
     pub asked: When,
     pub due: Option<When>,
@@ -124,7 +123,7 @@ impl ApprovalCard {
             },
             arguments: rows(&approval.action, &arguments),
             raw: pretty(&approval.arguments),
-            reason: markdown::to_html(&approval.reason),
+            reason: approval.reason.clone(),
             asked: When::new(approval.created_at, now),
             due: approval.due_at.map(|due| When::new(due, now)),
             then: match approval.on_timeout {

@@ -5,6 +5,7 @@ use askama::Template;
 use serde::Deserialize;
 
 use super::card::{ApprovalCard, Place};
+use crate::domain::time::Timestamp;
 use crate::domain::wait::ApprovalState;
 use crate::services::approvals;
 use crate::web::extract::paging::{Page, Query};
@@ -53,7 +54,7 @@ pub async fn show(
     let mut page = Page::cut(found, rows, |approval| approval.id.to_string());
     if wanted == ApprovalState::Pending {
         page.items
-            .sort_by_key(|approval| approval.due_at.map_or(i64::MAX, |due| due.as_ms()));
+            .sort_by_key(|approval| approval.due_at.map_or(i64::MAX, Timestamp::as_ms));
     }
     let filter = if wanted == ApprovalState::Pending { "" } else { wanted.as_str() };
     let (next, first) = page_links("/approvals", &[("state", filter)], page.next.as_deref(), choice.cursor.is_empty());

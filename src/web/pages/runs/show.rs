@@ -116,10 +116,10 @@ pub async fn show(
         shell: shell(&state, &request, &auth.known, format!("{} {}", run.agent_name, run.id), "runs"),
         lines: entries.iter().map(line).collect(),
         artifacts,
+        approvals: pending_of(&state, actor, run.id, Place::Run).await?,
         origin: fork::origin(&state.app, actor, &run)
             .await?
             .map(|origin| OriginNote::new(&origin, run.ask_writes)),
-        approvals: pending_of(&state, actor, run.id, Place::Run).await?,
         verified: verify::newest(&state.app, actor, &run)
             .await?
             .map(|noted| VerifiedNote::new(noted, &people, now)),

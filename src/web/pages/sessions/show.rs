@@ -13,7 +13,6 @@ use crate::web::api::Segments;
 use crate::web::extract::form::Form;
 use crate::web::extract::paging::Query;
 use crate::web::extract::{Authorized, may as permission};
-use crate::web::markdown;
 use crate::web::middleware::identity::Known;
 use crate::web::pages::approvals::card::{ApprovalCard, Place, pending_of};
 use crate::web::pages::view::{Shell, When};
@@ -43,7 +42,6 @@ struct SessionPage {
     agent: String,
     version: String,
     state: &'static str,
-    created_ms: i64,
     finished_ms: Option<i64>,
     ended: bool,
     waits: Option<Waits>,
@@ -69,8 +67,8 @@ enum Line {
     Replied {
         seq: u64,
         at: When,
-        /// Safe HTML.
-        html: String,
+        /// Markdown.
+        text: String,
     },
     Child(ChildLine),
 }
@@ -127,11 +125,7 @@ pub async fn post(
 fn of_said(said: Said, now: Timestamp) -> (Timestamp, Line) {
     let (seq, at) = (said.seq, When::new(said.at, now));
     let line = match said.speaker {
-        Speaker::Agent => Line::Replied {
-            seq,
-            at,
-            html: markdown::to_html(&said.text),
-        },
+        Speaker::Agent => Line::Replied { seq, at, text: said.text },
         Speaker::Person { name, .. } => Line::Said {
             seq,
             who: name,
@@ -195,7 +189,6 @@ async fn page(
             agent: run.agent_name.clone(),
             version: run.agent_version.clone(),
             state: run.shown().as_str(),
-            created_ms: run.created_at.as_ms(),
             finished_ms: run.finished_at.map(Timestamp::as_ms),
             ended,
             waits: waits::of_run(state, actor, run).await?,

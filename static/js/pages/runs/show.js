@@ -1,5 +1,6 @@
 // The run page: one state (selection, playhead), shown by timeline, log, inspector and address alike.
 
+import { exchangeCards } from '../../approvals.js';
 import { getJson, postJson } from '../../api.js';
 import { confirmed, h, icon, perFrame, setIcon, toast } from '../../dom.js';
 import { fetchPage } from '../../page.js';
@@ -10,6 +11,7 @@ import { RunModel } from '../../run/model.js';
 import { Feed } from '../../run/socket.js';
 import { Timeline } from '../../run/timeline.js';
 import { Transport } from '../../run/transport.js';
+import { refreshTimes } from '../../times.js';
 
 const terminal = ['succeeded', 'failed', 'cancelled'];
 const page = document.querySelector('[data-live-run]').closest('.run');
@@ -222,6 +224,21 @@ async function loadRun() {
   }
 }
 
+// What it waits for, and the decisions that it asks for, in the server's words and cards.
+const asks = /^(approval\.|run\.started|run\.finished|segment\.)/;
+let waitsAsked = 0;
+function loadWaits() {
+  clearTimeout(waitsAsked);
+  waitsAsked = setTimeout(async () => {
+    const now = await fetchPage();
+    if (!now) return;
+    page.querySelector('[data-waits]').replaceChildren(...now.querySelector('[data-waits]').childNodes);
+    exchangeCards(page.querySelector('[data-approvals]'), now.querySelector('[data-approvals]'));
+    document.querySelector('[data-live="pending"]')?.replaceChildren(...(now.querySelector('[data-live="pending"]')?.childNodes ?? []));
+    refreshTimes(page);
+  }, 120);
+}
+
 let artifactsAsked = 0;
 async function loadArtifacts() {
   clearTimeout(artifactsAsked);
@@ -239,10 +256,12 @@ new Feed(runId, {
   onEntries(entries) {
     let last = null;
     let wrote = false;
+    let waits = false;
     for (const entry of entries) {
       if (!model.add(entry)) continue;
       last = entry;
       wrote ||= entry.kind === 'artifacts.put';
+      waits ||= asks.test(entry.kind) || Boolean(entry.meta?.waits);
     }
     if (!last) return;
     if (!isOver() && run.sync === 'synced') clockAhead = Math.max(clockAhead, last.at - Date.now());
@@ -250,6 +269,7 @@ new Feed(runId, {
       setState(model.finished.meta?.state ?? run.state);
     } else if (run.state === 'queued' && model.items.some((item) => item.kind === 'run.started')) setState('running');
     if (wrote && !isOver()) loadArtifacts();
+    if (waits && run.sync === 'synced') loadWaits();
     log.update();
     readAddress(false);
     render();
@@ -257,7 +277,10 @@ new Feed(runId, {
   onMessage(message) {
     if (message.type === 'run') {
       run.totals = { ...run.totals, ...message };
-      if (message.state) setState(message.state);
+      if (message.state && message.state !== run.state) {
+        setState(message.state);
+        if (run.sync === 'synced') loadWaits();
+      }
     } else if (message.type === 'delta') {
       const item = model.openCall(message.segment, message.call, message.sub);
       // What is complete comes as an entry; until that is here, the text stays.
@@ -277,6 +300,8 @@ new Feed(runId, {
     render();
   },
 });
+
+document.addEventListener('approvaldecided', loadWaits);
 
 document.addEventListener('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest('input, textarea, select, dialog, [role="tablist"]')) return;

@@ -69,6 +69,7 @@ function take(next) {
   const over = next.querySelector('[data-over]');
   if (over && !page.querySelector('[data-over]')) page.querySelector('[data-composer]').replaceChildren(over);
   page.dataset.state = next.querySelector('[data-session]').dataset.state;
+  if (isOver()) page.querySelector('[data-sync]').hidden = true;
   for (const stream of [...streams.children]) if (stream.dataset.said && lines.querySelector(`[data-line="${CSS.escape(stream.dataset.said)}"]`)) stream.remove();
   refreshTimes(page);
   if (follow) toEnd();
