@@ -17,9 +17,7 @@ pub async fn bench(scale: usize) {
     assert_eq!(run.state.as_str(), "succeeded");
     let first = began.elapsed();
     // What a crash right before the last commit leaves behind: a run that is not at its end.
-    let file = station.app.store.data_dir().join(agentstation::store::DATABASE_FILE);
-    let database = rusqlite::Connection::open(file).expect("the database");
-    let taken_back = database.execute(
+    let taken_back = station.database().execute(
         "UPDATE runs SET state = 'queued', finished_at = NULL WHERE id = ?1",
         [id.to_string()],
     );

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use crate::report::{line, ms, percentile};
 use crate::station::Station;
 
-const CALLS: u32 = 5;
+pub const CALLS: u32 = 5;
 const WITHIN: Duration = Duration::from_mins(1);
 
 pub async fn bench(scale: usize) {
@@ -63,7 +63,7 @@ fn print(what: &str, in_flight: usize, rate: f64, times: &mut [Duration]) {
     );
 }
 
-async fn services(station: &Arc<Station>, in_flight: usize, total: usize) -> (f64, Vec<Duration>) {
+pub async fn services(station: &Arc<Station>, in_flight: usize, total: usize) -> (f64, Vec<Duration>) {
     let began = Instant::now();
     let mut tasks = Vec::new();
     for _ in 0..in_flight {

@@ -2,11 +2,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::report::{line, ms, percentile};
+use crate::report::{line, ms, percentile, resident_bytes};
 
 const STARTS: usize = 5;
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
@@ -16,7 +16,7 @@ fn free_port() -> SocketAddr {
     listener.local_addr().expect("its address")
 }
 
-fn start(data: &std::path::Path, address: SocketAddr) -> Child {
+fn start(data: &Path, address: SocketAddr) -> Child {
     Command::new(binary())
         .args(["serve", "--listen", &address.to_string(), "--data"])
         .arg(data)
@@ -39,13 +39,19 @@ fn answers(address: SocketAddr) -> bool {
     stream.write_all(request.as_bytes()).is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
 }
 
-fn resident_bytes(child: &Child) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("its status");
-    let kib = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    kib.expect("its memory") * 1024
+/// Starts a station on a directory and ends it again: the time to its first answer, and its memory then.
+pub fn start_once(data: &Path) -> (Duration, u64) {
+    let address = free_port();
+    let began = Instant::now();
+    let mut child = start(data, address);
+    while !answers(address) {
+        assert!(began.elapsed() < ANSWER_WITHIN, "no answer");
+        std::thread::yield_now();
+    }
+    let (took, memory) = (began.elapsed(), resident_bytes(child.id()));
+    child.kill().expect("it ends");
+    child.wait().expect("it ended");
+    (took, memory)
 }
 
 pub fn bench() {
@@ -54,22 +60,14 @@ pub fn bench() {
     let directory = tempfile::tempdir().expect("a directory");
     let (mut times, mut memory) = (Vec::new(), 0);
     for start_number in 0..=STARTS {
-        let address = free_port();
-        let began = Instant::now();
-        let mut child = start(directory.path(), address);
-        while !answers(address) {
-            assert!(began.elapsed() < ANSWER_WITHIN, "no answer");
-            std::thread::yield_now();
-        }
+        let (took, resident) = start_once(directory.path());
         // The first start makes the database.
         if start_number == 0 {
-            line("first start, with a new database, to the first answer", ms(began.elapsed()), "ms");
+            line("first start, with a new database, to the first answer", ms(took), "ms");
         } else {
-            times.push(began.elapsed());
+            times.push(took);
         }
-        memory = memory.max(resident_bytes(&child));
-        child.kill().expect("it ends");
-        child.wait().expect("it ended");
+        memory = memory.max(resident);
     }
     line("start to the first answer, p50", ms(percentile(&mut times, 0.5)), "ms");
     line("resident memory when idle", format!("{:.1}", memory as f64 / 1e6), "MB");

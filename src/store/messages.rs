@@ -11,14 +11,15 @@ pub(super) const NUMBER: &str =
     "UPDATE runs SET next_message = next_message + 1, session = 1 WHERE id = :run AND org_id = :org RETURNING next_message - 1";
 pub(super) const INSERT: &str = "INSERT INTO messages (run_id, message, org_id, id, sender, sender_name, text, sent_at, ask)
     VALUES (:run, :message, :org, :id, :sender, :name, :text, :now, :ask)";
-pub(super) const WAITING: &str =
-    "SELECT count(*) FROM (SELECT 1 FROM messages WHERE run_id = :run AND taken = 0 AND org_id = :org LIMIT :limit)";
-pub(super) const NEXT: &str = "SELECT message, id, text, sender_name, sent_at, ask FROM messages
+// Left to itself SQLite takes the primary key and reads every message that the run has ever had.
+pub(super) const WAITING: &str = "SELECT count(*) FROM
+    (SELECT 1 FROM messages INDEXED BY messages_waiting WHERE run_id = :run AND taken = 0 AND org_id = :org LIMIT :limit)";
+pub(super) const NEXT: &str = "SELECT message, id, text, sender_name, sent_at, ask FROM messages INDEXED BY messages_waiting
     WHERE run_id = :run AND taken = 0 AND org_id = :org ORDER BY message LIMIT 1";
-pub(super) const NEXT_PLAIN: &str = "SELECT message, id, text, sender_name, sent_at, ask FROM messages
+pub(super) const NEXT_PLAIN: &str = "SELECT message, id, text, sender_name, sent_at, ask FROM messages INDEXED BY messages_waiting
     WHERE run_id = :run AND taken = 0 AND org_id = :org AND ask IS NULL ORDER BY message LIMIT 1";
 pub(super) const TAKE: &str = "UPDATE messages SET taken = 1 WHERE run_id = :run AND message = :message AND org_id = :org";
-pub(super) const ASKED: &str = "SELECT message, id, text, sender_name, sent_at, ask FROM messages
+pub(super) const ASKED: &str = "SELECT message, id, text, sender_name, sent_at, ask FROM messages INDEXED BY messages_waiting
     WHERE run_id = :run AND taken = 0 AND org_id = :org AND ask IS NOT NULL ORDER BY message";
 // A run that is between segments goes on with the message.
 pub(super) const WAKE: &str =
