@@ -14,6 +14,7 @@ mod asking;
 mod auth;
 mod cli;
 mod crash;
+mod enduring;
 mod examples;
 mod failing;
 mod fork;
