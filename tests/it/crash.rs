@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::support::program::{Place, Serving};
 use crate::support::site::{Reply, Site};
@@ -228,6 +229,40 @@ async fn a_station_that_is_told_to_stop_puts_its_runs_back_and_ends_well() {
         serving.log().lines().all(|line| serde_json::from_str::<Value>(line).is_ok()),
         "{}",
         serving.log()
+    );
+}
+
+#[tokio::test]
+async fn a_second_signal_stops_it_at_once_and_loses_nothing() {
+    let count = AtomicUsize::new(0);
+    let site = Site::start(move |_| match count.fetch_add(1, Ordering::SeqCst) {
+        0 => Reply::Silence,
+        _ => Reply::Text("at last".to_owned()),
+    })
+    .await;
+    let (place, serving, key, run) = waiting_for(&site).await;
+    // A request that never ends keeps the server from stopping by itself for a while.
+    let mut half = tokio::net::TcpStream::connect(serving.address).await.unwrap();
+    let request = format!(
+        "POST /api/v1/runs HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{{"
+    );
+    half.write_all(request.as_bytes()).await.unwrap();
+    serving.signal();
+    let told = async {
+        while !serving.log().contains("signal again to stop at once") {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), told)
+        .await
+        .expect("it says that it stops");
+    assert_eq!(serving.terminate().await.code(), Some(130));
+    let serving = place.serve().await;
+    let body = end(&serving.client(&key), &run).await;
+    assert_eq!(
+        (&body["state"], &body["output"]),
+        (&json!("succeeded"), &json!("at last")),
+        "{body}"
     );
 }
 

@@ -199,10 +199,15 @@ impl Serving {
         self.launched.kill().await;
     }
 
-    /// Tells it to stop and waits until it has.
-    pub async fn terminate(mut self) -> ExitStatus {
+    /// Tells it to stop.
+    pub fn signal(&self) {
         let id = Pid::from_raw(i32::try_from(self.launched.child.id().unwrap()).unwrap()).unwrap();
         kill_process(id, Signal::TERM).unwrap();
+    }
+
+    /// Tells it to stop and waits until it has.
+    pub async fn terminate(mut self) -> ExitStatus {
+        self.signal();
         tokio::time::timeout(WITHIN, self.launched.died()).await.expect("it stops in time")
     }
 }
