@@ -7,7 +7,7 @@ use super::agents::AgentRef;
 use super::runs::{self as service, StartRun};
 use super::{App, Error, retry};
 use crate::domain::failure::FailureCode;
-use crate::domain::id::RunId;
+use crate::domain::id::{OrgId, RunId};
 use crate::domain::limits::PAGE_MAX;
 use crate::domain::permission::{Actor, Permission};
 use crate::domain::run::{RunState, Trigger};
@@ -135,11 +135,11 @@ fn code_of(run: &Run) -> Option<FailureCode> {
 /// `NotFound`.
 pub async fn writes(app: &App, actor: &Actor, id: RunId) -> Result<Vec<String>, Error> {
     service::get(app, actor, id).await?;
-    writes_of(app, id).await
+    writes_of(app, actor.org, id).await
 }
 
-async fn writes_of(app: &App, id: RunId) -> Result<Vec<String>, Error> {
-    let writes = app.store.read(move |reader| journal::writes(reader, id, WRITES_MAX)).await?;
+async fn writes_of(app: &App, org: OrgId, id: RunId) -> Result<Vec<String>, Error> {
+    let writes = app.store.read(move |reader| journal::writes(reader, org, id, WRITES_MAX)).await?;
     let line = |write: journal::Write| match write.kind.as_str() {
         "http.send" => write.what,
         kind => format!("{kind} {}", write.what).trim_end().to_owned(),
@@ -166,7 +166,7 @@ pub async fn start_over(
     if !whole.run.state.is_terminal() {
         return Err(Error::Conflict("It has not ended. Cancel it first, or let it go on.".to_owned()));
     }
-    let writes = writes_of(app, id).await?;
+    let writes = writes_of(app, actor.org, id).await?;
     if !writes.is_empty() && !repeat_writes {
         return Err(Error::WouldRepeat(writes));
     }

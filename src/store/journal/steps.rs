@@ -16,10 +16,13 @@ const STEPS: &str = "SELECT j.seq, j.call, COALESCE(j.sub, 0), j.phase, j.kind, 
     WHERE s.run_id = :run AND s.segment = :segment AND s.org_id = :org AND j.segment = :segment AND j.lane = 'guest' AND j.call IS NOT NULL
     ORDER BY j.seq";
 
-const WRITES: &str = "SELECT segment, call, COALESCE(sub, 0), phase, kind, meta, seq FROM journal
-    WHERE run_id = :run AND lane = 'guest' AND (class IN ('write-once', 'write-idempotent')
-        OR (class = 'local' AND kind IN ('memory.put', 'memory.delete', 'agents.start')))
-    ORDER BY seq LIMIT :limit";
+// A write that a person says has happened ends as a local one.
+const WRITES: &str =
+    "SELECT j.segment, j.call, COALESCE(j.sub, 0), j.phase, j.kind, j.meta, j.seq FROM runs r JOIN journal j ON j.run_id = r.id
+    WHERE r.id = :run AND r.org_id = :org AND j.lane = 'guest' AND (j.class IN ('write-once', 'write-idempotent')
+        OR (j.class = 'local' AND j.kind = 'http.send' AND j.phase = 'end')
+        OR (j.class = 'local' AND j.kind IN ('memory.put', 'memory.delete', 'agents.start')))
+    ORDER BY j.seq LIMIT :limit";
 
 #[cfg(test)]
 pub(crate) const SQL: [&str; 2] = [STEPS, WRITES];
@@ -49,9 +52,9 @@ pub struct Write {
     pub what: String,
 }
 
-/// What a run has changed beyond itself, in order, from its first `limit` entries of that kind. The run is known to be the caller's.
-pub fn writes(reader: &Reader<'_>, run: RunId, limit: u32) -> Result<Vec<Write>, Error> {
-    let rows = reader.list(WRITES, named_params! { ":run": run, ":limit": limit }, |row| {
+/// What a run has changed beyond itself, in order, from its first `limit` entries of that kind.
+pub fn writes(reader: &Reader<'_>, org: OrgId, run: RunId, limit: u32) -> Result<Vec<Write>, Error> {
+    let rows = reader.list(WRITES, named_params! { ":run": run, ":org": org, ":limit": limit }, |row| {
         let mut cells = Cells::of(row);
         let place: (u32, u32, u32) = (cells.take()?, cells.take()?, cells.take()?);
         let (phase, kind, meta): (Phase, String, String) = (cells.take()?, cells.take()?, cells.take()?);
