@@ -1,9 +1,12 @@
 //! Runs that wait: for time, for people, for messages, for other runs; across restarts, and for the first of several.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use agentstation::domain::money::Price;
 use agentstation::domain::run::RunState;
 use agentstation::domain::wait::{ApprovalState, Verb};
+use agentstation::llm::{Model, Models, Scripted};
 use agentstation::services::approvals::{self, Decide};
 use agentstation::services::{Error, runs, sessions};
 use serde_json::json;
@@ -336,6 +339,44 @@ async fn a_child_answers_within_its_quota_or_forgets_the_question() {
     let id = station.begin(&teacher, &json!({})).await;
     let output = station.end(id).await.succeeded();
     assert_eq!(output, json!(["sum 1", "quota_exhausted", "quota_exhausted", "sum 3"]));
+}
+
+#[tokio::test]
+async fn a_question_costs_no_more_than_its_quota_of_money() {
+    let rules = "[[rule]]\nreply = \"one two three\"\n";
+    let mut model = Model::free(Arc::new(Scripted::parse(rules).unwrap()), "scripted");
+    model.price = Price {
+        input_micros: 1_000_000,
+        output_micros: 1_000_000,
+        ..Price::default()
+    };
+    let mut models = Models::default();
+    models.insert("default", model);
+    let station = TestStation::builder().models(models).start().await;
+    let pupil = "export async function onMessage(message, station) {
+      const [reply] = await Promise.all([station.models.chat({ messages: 'x', maxOutputTokens: 100 }), station.memory.put('asked', message.text)]);
+      await station.inbox.reply(reply.content);
+    }";
+    let capabilities = "[capabilities]\nmodels = [\"default\"]\nmemory = true\n";
+    station.publish(script("pupil", capabilities, pupil)).await;
+    let source = "export default async function run(input, station) {
+      const pupil = await station.agents.start('pupil', {});
+      const ask = async (text, quota) => {
+        try { return (await station.agents.ask(pupil, text, quota)).text; } catch (error) { return error.code; }
+      };
+      return [await ask('dear', { costMicros: 50 }), await ask('cheap', { costMicros: 100_000 })];
+    }";
+    let extra = "[capabilities]\nagents = [\"pupil\"]\nmodels = [\"default\"]\nmemory = true\n";
+    let teacher = station.publish(script("teacher", extra, source)).await;
+    let id = station.begin(&teacher, &json!({})).await;
+    assert_eq!(station.end(id).await.succeeded(), json!(["quota_exhausted", "one two three"]));
+    let remembered = journal::memory(&journal::open(station.directory()), "production");
+    let values: Vec<_> = remembered.into_values().map(|(value, version, _)| (value, version)).collect();
+    assert_eq!(
+        values,
+        [("\"cheap\"".to_owned(), 1)],
+        "what was refused for its cost did nothing at all"
+    );
 }
 
 #[tokio::test]

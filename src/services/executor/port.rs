@@ -37,6 +37,8 @@ impl From<store::Error> for PortError {
     fn from(error: store::Error) -> Self {
         match error {
             store::Error::Fenced => Self::Fenced,
+            // The limits of memory and artifacts are the agent's failures; this one is the quota of a question.
+            store::Error::Limit(text) => Self::QuotaExhausted(text),
             other => Self::Unavailable(other.to_string()),
         }
     }
@@ -180,12 +182,11 @@ impl RunPort {
                 batch.touched = touched;
                 let intended = intents(woken.went_on.iter().map(|(_, begun)| begun));
                 let written = write(tx, &app, batch, &intended)?;
-                Ok(Ok(written.map(|written| (woken, written))))
+                Ok(Ok((woken, written)))
             })
             .await?;
         match looked {
-            Ok(went_on) => {
-                let (woken, written) = went_on.map_err(PortError::QuotaExhausted)?;
+            Ok((woken, written)) => {
                 pass_after_intent(woken.went_on.iter().map(|(_, begun)| begun));
                 self.announce(written);
                 Ok(Looked::WentOn(woken))
@@ -334,8 +335,11 @@ struct Written {
     touched: Vec<Touched>,
 }
 
-/// Writes what a batch gathered, and reserves what its intents may cost. The inner error is a quota that is used up.
-fn write(tx: &Tx<'_>, app: &App, batch: Batch<'_>, intended: &[&Intended]) -> Result<Result<Written, String>, store::Error> {
+/// Writes what a batch gathered, and reserves what its intents may cost.
+///
+/// # Errors
+/// [`store::Error::Limit`] where the quota of the question is used up: then nothing of the batch is done.
+fn write(tx: &Tx<'_>, app: &App, batch: Batch<'_>, intended: &[&Intended]) -> Result<Written, store::Error> {
     let Batch {
         caller,
         now,
@@ -352,7 +356,9 @@ fn write(tx: &Tx<'_>, app: &App, batch: Batch<'_>, intended: &[&Intended]) -> Re
         let wanted: u64 = reserved.iter().map(|each| each.reserved_micros).sum();
         let spent = ledger::of_segment(tx, caller.org, caller.run, caller.segment)?;
         if spent + wanted > most {
-            return Ok(Err(format!("its quota of money is used up: {most} millionths of a dollar")));
+            return Err(store::Error::Limit(format!(
+                "its quota of money is used up: {most} millionths of a dollar"
+            )));
         }
     }
     let mut appended = None;
@@ -371,7 +377,7 @@ fn write(tx: &Tx<'_>, app: &App, batch: Batch<'_>, intended: &[&Intended]) -> Re
         ledger::settle_lost_tries(tx, caller.org, reservation)?;
         ledger::reserve(tx, caller.org, caller.workspace, reservation)?;
     }
-    Ok(Ok(Written { appended, touched }))
+    Ok(Written { appended, touched })
 }
 
 fn intents<'a>(begun: impl Iterator<Item = &'a Begun>) -> Vec<&'a Intended> {
@@ -433,7 +439,7 @@ impl Port for RunPort {
             CrashPoint::BeforeIntent.pass();
             let now = self.now();
             let (app, caller, rights) = (self.app.clone(), self.caller(), self.rights.clone());
-            let written = self
+            let (begun, written) = self
                 .app
                 .store
                 .write(move |tx| {
@@ -445,10 +451,9 @@ impl Port for RunPort {
                         .collect::<Result<Vec<_>, _>>()?;
                     let intended = intents(begun.iter());
                     let written = write(tx, &app, batch, &intended)?;
-                    Ok(written.map(|written| (begun, written)))
+                    Ok((begun, written))
                 })
                 .await?;
-            let (begun, written) = written.map_err(PortError::QuotaExhausted)?;
             pass_after_intent(begun.iter());
             self.announce(written);
             Ok(begun)
