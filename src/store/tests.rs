@@ -392,9 +392,13 @@ fn statements() -> Vec<&'static str> {
     all
 }
 
+/// Indexes of a few rows, however many the table has: they may be read from end to end.
+const NARROW: &[&str] = &["runs_leased"];
+
 #[tokio::test]
 async fn no_statement_reads_a_whole_table() {
     let store = fixture().store;
+    let mut reads = Vec::new();
     for sql in statements() {
         let plan = store
             .read(move |reader| {
@@ -408,7 +412,7 @@ async fn no_statement_reads_a_whole_table() {
             .iter()
             .filter(|step| {
                 step.starts_with("SCAN")
-                    && !step.contains("USING")
+                    && !NARROW.iter().any(|index| step.contains(index))
                     && !step.contains("(subquery")
                     && *step != "SCAN CONSTANT ROW"
                     // A recursion's own rows.
@@ -416,8 +420,13 @@ async fn no_statement_reads_a_whole_table() {
                     && *step != "SCAN waiting"
             })
             .collect();
-        assert!(scans.is_empty(), "{scans:?} in {sql}");
+        // A session of years has a few messages that wait among all it ever had.
+        let all_messages = sql.contains("taken = 0") && !plan.iter().any(|step| step.contains("messages_waiting"));
+        if all_messages || !scans.is_empty() {
+            reads.push(format!("{plan:?} in {sql}"));
+        }
     }
+    assert!(reads.is_empty(), "{}", reads.join("\n"));
 }
 
 #[tokio::test]
