@@ -70,9 +70,12 @@ impl Dispatcher {
         free
     }
 
-    fn unreserve(&self) {
+    /// Gives a kept slot back. A free one may be what the queue waits for; one that a run has taken is not.
+    fn unreserve(&self, is_free: bool) {
         self.held().reserved -= 1;
-        self.bell.notify_one();
+        if is_free {
+            self.bell.notify_one();
+        }
     }
 
     /// A run waits for a time that may come before the one waited for.
@@ -241,12 +244,17 @@ async fn fire_due(app: &App) -> Result<Option<Duration>, super::Error> {
 /// A slot that is kept for one claim.
 pub struct Slot {
     app: App,
+    /// A run has it now.
+    filled: bool,
 }
 
 /// A free slot, where there is one and the station is not stopping.
 pub fn reserve(app: &App) -> Option<Slot> {
     let stopping = app.shutdown().is_cancelled();
-    (!stopping && app.dispatcher.reserve(app.slots())).then(|| Slot { app: app.clone() })
+    (!stopping && app.dispatcher.reserve(app.slots())).then(|| Slot {
+        app: app.clone(),
+        filled: false,
+    })
 }
 
 impl Slot {
@@ -256,7 +264,8 @@ impl Slot {
     }
 
     /// Starts what was claimed; without anything the slot is free again.
-    pub fn fill(self, works: Vec<Work>) {
+    pub fn fill(mut self, works: Vec<Work>) {
+        self.filled = !works.is_empty();
         for work in works {
             start(&self.app, work);
         }
@@ -265,7 +274,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.app.dispatcher.unreserve();
+        self.app.dispatcher.unreserve(!self.filled);
     }
 }
 
