@@ -128,7 +128,8 @@ export class Log {
     this.#seen = this.model.items.length;
     this.box.scrollTop = 0;
     if (this.#selected) this.reveal(this.#selected);
-    this.draw();
+    // At once: what was asked for must not be preceded by a frame of rows that are about to go.
+    this.#draw();
   }
 
   #key(event) {
