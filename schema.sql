@@ -12,11 +12,19 @@ CREATE TABLE orgs (
     id         TEXT PRIMARY KEY NOT NULL,
     slug       TEXT NOT NULL UNIQUE,
     name       TEXT NOT NULL,
+    -- domain::plan::Plan; what is not known counts as free.
     plan       TEXT NOT NULL DEFAULT 'free',
+    -- Asked to be deleted: nobody gets in, and after its grace period everything in it is deleted.
+    deleted_at INTEGER,
+    purge_at   INTEGER,
+    deleted_by TEXT REFERENCES principals (id) ON DELETE SET NULL,
     -- When it last got a slot beside others that waited, by count: what goes round.
     served     INTEGER NOT NULL DEFAULT 0,
     created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX orgs_by_deleter ON orgs (deleted_by) WHERE deleted_by IS NOT NULL;
+CREATE INDEX orgs_to_purge ON orgs (purge_at) WHERE purge_at IS NOT NULL;
 
 CREATE TABLE workspaces (
     id         TEXT PRIMARY KEY NOT NULL,
@@ -32,9 +40,16 @@ CREATE TABLE principals (
     id         TEXT PRIMARY KEY NOT NULL,
     kind       TEXT NOT NULL CHECK (kind IN ('user', 'service')),
     name       TEXT NOT NULL,
+    -- Of a service: what it is for, and who made it.
+    note       TEXT NOT NULL DEFAULT '',
+    created_by TEXT REFERENCES principals (id) ON DELETE SET NULL,
+    -- Whether it looks after the station itself: organizations, mail, security.
+    station_admin INTEGER NOT NULL DEFAULT 0 CHECK (station_admin IN (0, 1)),
     disabled_at INTEGER,
     created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX principals_by_maker ON principals (created_by) WHERE created_by IS NOT NULL;
 
 CREATE TABLE users (
     principal_id  TEXT PRIMARY KEY NOT NULL REFERENCES principals (id) ON DELETE CASCADE,
@@ -44,6 +59,36 @@ CREATE TABLE users (
     password_hash TEXT NOT NULL,
     password_changed_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Second factors of a sign-in. The secret is sealed (crypto::seal).
+CREATE TABLE totp (
+    principal_id TEXT PRIMARY KEY NOT NULL REFERENCES principals (id) ON DELETE CASCADE,
+    secret       BLOB NOT NULL,
+    created_at   INTEGER NOT NULL,
+    -- NULL until a first code has shown that the app has it.
+    confirmed_at INTEGER,
+    -- The time step of the last code that was taken: each is good once.
+    last_step    INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE recovery_codes (
+    principal_id TEXT NOT NULL REFERENCES principals (id) ON DELETE CASCADE,
+    code_hash    BLOB NOT NULL,
+    used_at      INTEGER,
+    PRIMARY KEY (principal_id, code_hash)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE passkeys (
+    id            TEXT PRIMARY KEY NOT NULL,
+    principal_id  TEXT NOT NULL REFERENCES principals (id) ON DELETE CASCADE,
+    name          TEXT NOT NULL,
+    credential_id BLOB NOT NULL UNIQUE,
+    -- JSON: public key and counter.
+    credential    TEXT NOT NULL,
+    created_at    INTEGER NOT NULL,
+    last_used_at  INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX passkeys_by_principal ON passkeys (principal_id, created_at);
 
 CREATE TABLE members (
     org_id       TEXT NOT NULL REFERENCES orgs (id) ON DELETE CASCADE,
@@ -61,21 +106,49 @@ CREATE TABLE sessions (
     created_at   INTEGER NOT NULL,
     seen_at      INTEGER NOT NULL,
     expires_at   INTEGER NOT NULL,
-    user_agent   TEXT NOT NULL DEFAULT ''
+    user_agent   TEXT NOT NULL DEFAULT '',
+    address      TEXT NOT NULL DEFAULT '',
+    -- How it was begun.
+    factor       TEXT NOT NULL DEFAULT 'password' CHECK (factor IN ('password', 'totp', 'recovery', 'passkey', 'link')),
+    -- When its person last proved who they are: sensitive actions want this to be recent.
+    proved_at    INTEGER NOT NULL,
+    -- Where it is at work; the first of its person's where nothing is chosen, or what was chosen is gone.
+    org_id       TEXT REFERENCES orgs (id) ON DELETE SET NULL,
+    workspace_id TEXT REFERENCES workspaces (id) ON DELETE SET NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX sessions_by_org ON sessions (org_id) WHERE org_id IS NOT NULL;
+CREATE INDEX sessions_by_workspace ON sessions (workspace_id) WHERE workspace_id IS NOT NULL;
 CREATE INDEX sessions_by_principal ON sessions (principal_id);
 CREATE INDEX sessions_by_expiry ON sessions (expires_at);
 
--- One-time links: the first set-up, a demo's sign-in.
+-- One-time links: the first set-up, a demo's sign-in, a new password.
 CREATE TABLE one_time_links (
     token_hash   BLOB PRIMARY KEY NOT NULL,
-    purpose      TEXT NOT NULL CHECK (purpose IN ('setup', 'sign_in')),
+    purpose      TEXT NOT NULL CHECK (purpose IN ('setup', 'sign_in', 'reset')),
     principal_id TEXT REFERENCES principals (id) ON DELETE CASCADE,
     created_at   INTEGER NOT NULL,
     expires_at   INTEGER NOT NULL,
     used_at      INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX one_time_links_by_principal ON one_time_links (principal_id);
+
+-- Links with which a person joins an organization.
+CREATE TABLE invitations (
+    id          TEXT PRIMARY KEY NOT NULL,
+    org_id      TEXT NOT NULL REFERENCES orgs (id) ON DELETE CASCADE,
+    -- Lower case, trimmed: only this address can accept.
+    email       TEXT NOT NULL,
+    role        TEXT NOT NULL CHECK (role IN ('owner', 'admin', 'builder', 'operator', 'viewer')),
+    token_hash  BLOB NOT NULL UNIQUE,
+    invited_by  TEXT REFERENCES principals (id) ON DELETE SET NULL,
+    created_at  INTEGER NOT NULL,
+    expires_at  INTEGER NOT NULL,
+    accepted_at INTEGER,
+    revoked_at  INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX invitations_by_org ON invitations (org_id, id);
+CREATE UNIQUE INDEX invitations_open ON invitations (org_id, email) WHERE accepted_at IS NULL AND revoked_at IS NULL;
+CREATE INDEX invitations_by_inviter ON invitations (invited_by) WHERE invited_by IS NOT NULL;
 
 CREATE TABLE api_keys (
     -- The public part of the key.
@@ -86,11 +159,16 @@ CREATE TABLE api_keys (
     secret_hash  BLOB NOT NULL,
     -- JSON list of permissions, NULL for all that the principal has.
     scopes       TEXT,
+    -- Who made it: of a service's key a person. It can never do more than both may.
+    created_by   TEXT REFERENCES principals (id) ON DELETE SET NULL,
     created_at   INTEGER NOT NULL,
     expires_at   INTEGER,
     last_used_at INTEGER,
-    revoked_at   INTEGER
+    revoked_at   INTEGER,
+    -- The key that was made to take its place.
+    replaced_by  TEXT
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX api_keys_by_maker ON api_keys (created_by) WHERE created_by IS NOT NULL;
 CREATE INDEX api_keys_by_org ON api_keys (org_id, created_at);
 CREATE INDEX api_keys_by_principal ON api_keys (principal_id);
 
@@ -101,6 +179,8 @@ CREATE TABLE audit_log (
     at         INTEGER NOT NULL,
     actor      TEXT,
     credential TEXT,
+    -- Which one: a key's public part, a session's id.
+    credential_id TEXT,
     action     TEXT NOT NULL,
     target     TEXT NOT NULL DEFAULT '',
     outcome    TEXT NOT NULL CHECK (outcome IN ('ok', 'denied', 'failed')),
@@ -108,12 +188,43 @@ CREATE TABLE audit_log (
     count      INTEGER NOT NULL DEFAULT 1,
     request_id TEXT,
     detail     TEXT NOT NULL DEFAULT '{}',
+    -- Salted digest of what audit_persons has for the row; NULL where it has nothing.
+    person     BLOB,
     hash       BLOB NOT NULL,
     PRIMARY KEY (chain, seq)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX audit_log_by_time ON audit_log (chain, at);
 CREATE TRIGGER audit_log_keeps_rows BEFORE DELETE ON audit_log BEGIN
     SELECT RAISE(ABORT, 'the audit log is append-only');
 END;
+
+-- What of an audit row is about a person: erasing it leaves the chain verifiable.
+CREATE TABLE audit_persons (
+    chain        TEXT NOT NULL,
+    seq          INTEGER NOT NULL,
+    -- Whom it is about, where that is known.
+    principal_id TEXT,
+    salt         BLOB NOT NULL,
+    -- JSON: name, email, address, user_agent.
+    fields       TEXT NOT NULL,
+    PRIMARY KEY (chain, seq)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX audit_persons_by_principal ON audit_persons (principal_id) WHERE principal_id IS NOT NULL;
+
+-- What agents of an organization, or of one of its workspaces, may do beyond or below their manifests. The newest version holds.
+CREATE TABLE policies (
+    org_id       TEXT NOT NULL REFERENCES orgs (id) ON DELETE CASCADE,
+    -- Empty for the organization's own.
+    workspace_id TEXT NOT NULL DEFAULT '',
+    version      INTEGER NOT NULL,
+    -- JSON of domain::policy::Rules.
+    rules        TEXT NOT NULL,
+    note         TEXT NOT NULL DEFAULT '',
+    created_by   TEXT REFERENCES principals (id) ON DELETE SET NULL,
+    created_at   INTEGER NOT NULL,
+    PRIMARY KEY (org_id, workspace_id, version)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX policies_by_author ON policies (created_by) WHERE created_by IS NOT NULL;
 
 CREATE TABLE idempotency_keys (
     org_id       TEXT NOT NULL REFERENCES orgs (id) ON DELETE CASCADE,
@@ -369,6 +480,9 @@ CREATE TABLE approvals (
     verbs        TEXT NOT NULL,
     -- How many people must agree.
     quorum       INTEGER NOT NULL DEFAULT 1,
+    -- The least role that may decide, and whether whoever started the run may.
+    min_role     TEXT NOT NULL DEFAULT 'operator' CHECK (min_role IN ('owner', 'admin', 'builder', 'operator')),
+    self_approval INTEGER NOT NULL DEFAULT 1 CHECK (self_approval IN (0, 1)),
     due_at       INTEGER,
     on_timeout   TEXT NOT NULL CHECK (on_timeout IN ('cancel', 'deny')),
     state        TEXT NOT NULL CHECK (state IN ('pending', 'decided', 'expired', 'withdrawn')),

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use agentstation::domain::id::RunId;
 use agentstation::domain::journal::Phase;
+use agentstation::domain::origin::Origin;
 use agentstation::domain::run::RunState;
 use agentstation::domain::wait::Verb;
 use agentstation::services::agents::AgentRef;
@@ -123,7 +124,7 @@ pub async fn decide(station: &Station, asked: &Approval) -> Resumed {
         reason: "because".to_owned(),
     };
     let began = Instant::now();
-    let deciding = tokio::spawn(async move { approvals::decide(&app, &actor, id, decision, None).await });
+    let deciding = tokio::spawn(async move { approvals::decide(&app, &actor, id, decision, Origin::default()).await });
     let (mut delivered, mut after) = (None, asked.seq);
     let called = loop {
         let entries = runs::events(&station.app, &station.actor, asked.run, after, 20)

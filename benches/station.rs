@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use agentstation::config::{Config, Overrides};
+use agentstation::domain::origin::Origin;
 use agentstation::domain::permission::Actor;
 use agentstation::domain::retry::RetryChange;
 use agentstation::domain::run::Trigger;
@@ -140,7 +141,7 @@ async fn publish(app: &App, actor: &Actor, name: &str, runtime: &str, capabiliti
         code,
         ..Upload::default()
     };
-    let (agent, _) = agents::create(app, actor, upload, Target::New, None)
+    let (agent, _) = agents::create(app, actor, upload, Target::New, Origin::default())
         .await
         .expect("the agent is stored");
     AgentRef::Id(agent.id)

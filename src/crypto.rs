@@ -1,10 +1,11 @@
-//! Passwords, tokens and keys: pure functions over system randomness; nothing is stored here.
+//! Passwords, tokens, keys and seals: pure functions over system randomness; nothing is stored here.
 //!
 //! Secrets are compared in constant time and kept only as hashes.
 
 pub mod api_key;
 pub mod form_token;
 pub mod password;
+pub mod seal;
 pub mod token;
 
 /// Why a cryptographic step failed.
@@ -22,6 +23,10 @@ pub enum Error {
     PasswordTooCommon,
     #[error("not an API key: it is damaged or cut short")]
     ApiKey,
+    #[error("what was sealed was changed, or belongs elsewhere")]
+    Seal,
+    #[error("it was sealed with the key {0}, which is not the one in use")]
+    OtherKey(String),
 }
 
 /// `N` random bytes from the system.

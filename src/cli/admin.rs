@@ -8,6 +8,7 @@ use serde_json::json;
 use super::args::{Init, Key, KeyCommand, Output, User, UserCommand};
 use super::{Exit, data, say, station};
 use crate::config::Config;
+use crate::domain::origin::Origin;
 use crate::domain::permission::{Credential, Permission, Role};
 use crate::services::keys::{self, NewKey};
 use crate::services::setup::{self, FirstOwner};
@@ -84,7 +85,7 @@ pub async fn user(config: Config, user: User) -> anyhow::Result<Exit> {
             email: email.clone(),
             password,
         };
-        users::create(app, &owner, new, role, None).await?;
+        users::create(app, &owner, new, role, Origin::default()).await?;
         say(&format!("{email} can sign in now, as {role}"));
         Ok(())
     })
@@ -118,7 +119,7 @@ pub async fn key(config: Config, key: Key) -> anyhow::Result<Exit> {
                 scopes,
                 lasts: keys::LASTS_DEFAULT,
             },
-            None,
+            Origin::default(),
         )
         .await?;
         let shown = match output {

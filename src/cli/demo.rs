@@ -9,6 +9,7 @@ use super::station::{self, Station};
 use super::{Exit, embedded, say, serve};
 use crate::config::Config;
 use crate::domain::id::RunId;
+use crate::domain::origin::Origin;
 use crate::domain::permission::Actor;
 use crate::domain::retry::RetryChange;
 use crate::domain::run::{RunState, Trigger};
@@ -47,7 +48,7 @@ pub async fn demo(config: Config) -> anyhow::Result<Exit> {
         scopes: None,
         lasts: keys::LASTS_DEFAULT,
     };
-    let key = keys::create(&station.app, &station.actor, new, None).await?;
+    let key = keys::create(&station.app, &station.actor, new, Origin::default()).await?;
     let link = station.app.auth.sign_in_link(station.actor.principal, LINK_LASTS).await?;
     let server = serve::start_web(&station.app, listener)?;
     let origin = serve::origin(&station.app, address);
@@ -91,7 +92,7 @@ async fn seed(station: &Station) -> anyhow::Result<()> {
     let mut started = Vec::new();
     for (name, upload) in embedded::agents() {
         let sample = upload.sample_input.clone();
-        let (agent, _) = agents::create(app, actor, upload, Target::New, None)
+        let (agent, _) = agents::create(app, actor, upload, Target::New, Origin::default())
             .await
             .with_context(|| format!("the example {name}"))?;
         if let Some(input) = sample.filter(|_| !NEEDS_NETWORK.contains(&name.as_str())) {

@@ -16,6 +16,7 @@ use super::{Exit, data, files, say, verify};
 use crate::config::Config;
 use crate::domain::id::{AgentId, RunId};
 use crate::domain::limits::INPUT_BYTES_MAX;
+use crate::domain::origin::Origin;
 use crate::domain::retry::RetryChange;
 use crate::domain::run::{RunState, Trigger};
 use crate::services::agents::{AgentRef, Target};
@@ -153,7 +154,7 @@ async fn execute(
 
 /// Stores an agent in the throw-away station; none where it has findings, which are told.
 async fn create(station: &Station, upload: agents::Upload) -> anyhow::Result<Option<AgentId>> {
-    match agents::create(&station.app, &station.actor, upload, Target::New, None).await {
+    match agents::create(&station.app, &station.actor, upload, Target::New, Origin::default()).await {
         Ok((agent, _)) => Ok(Some(agent.id)),
         Err(services::Error::Rejected(findings)) => {
             for finding in findings {

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use super::args::Output;
 use super::{Exit, data, say, station};
 use crate::config::Config;
+use crate::domain::origin::Origin;
 use crate::services::verify::{self, Outcome, Verified};
 use crate::services::{App, Error, users};
 
@@ -50,7 +51,7 @@ pub async fn verify(config: Config, id: &str, org: String, output: Output) -> an
 
 async fn execute(app: &App, run: crate::domain::id::RunId, org: String) -> Result<Verified, Error> {
     let owner = users::local_owner(app, org).await?;
-    verify::verify(app, &owner, run, WITHIN, None).await
+    verify::verify(app, &owner, run, WITHIN, Origin::default()).await
 }
 
 fn print(verified: &Verified) -> std::io::Result<()> {

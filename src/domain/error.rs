@@ -11,6 +11,14 @@ codes! {
         Invalid = "invalid",
         Unauthenticated = "unauthenticated",
         Forbidden = "forbidden",
+        /// The caller is a member of no organization.
+        NoOrganization = "no_organization",
+        /// The request does not say which of several workspaces it is about.
+        TenantRequired = "tenant_required",
+        /// Whoever is signed in must prove anew who they are.
+        ProofRequired = "proof_required",
+        /// The organization's plan does not include more of it.
+        PlanLimit = "plan_limit",
         CrossSite = "cross_site",
         NotFound = "not_found",
         MethodNotAllowed = "method_not_allowed",

@@ -131,6 +131,10 @@ ids! {
     MessageId = "msg";
     /// A browser's sign-in.
     SessionId = "ses";
+    /// A link with which a person joins an organization.
+    InvitationId = "inv";
+    /// A person's passkey.
+    PasskeyId = "pky";
     /// A line of the ledger.
     LedgerId = "led";
     /// One request to the server, as quoted in errors and logs.

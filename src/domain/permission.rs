@@ -2,6 +2,7 @@
 
 use super::failure::codes;
 use super::id::{OrgId, PrincipalId, WorkspaceId};
+use super::plan::Plan;
 
 codes! {
     /// What a principal is in an organization, from most to least.
@@ -19,6 +20,7 @@ codes! {
     Permission {
         OverviewRead = "overview:read",
         AgentsRead = "agents:read",
+        /// Make and change agents; whoever may edit an agent may use what it may use.
         AgentsWrite = "agents:write",
         RunsRead = "runs:read",
         RunsStart = "runs:start",
@@ -28,20 +30,67 @@ codes! {
         RunsMessage = "runs:message",
         ApprovalsRead = "approvals:read",
         ApprovalsDecide = "approvals:decide",
+        /// See the organization: its name, plan, workspaces and members.
+        OrgRead = "org:read",
+        /// Change the organization's name and its workspaces.
+        OrgManage = "org:manage",
+        /// Hand the organization over, or delete it.
+        OrgOwn = "org:own",
+        /// Invite, change and remove members, and adopt what they leave behind.
+        MembersManage = "members:manage",
+        /// Make and revoke one's own keys.
+        KeysOwn = "keys:own",
+        /// See and revoke everybody's keys; make services and their keys.
         KeysManage = "keys:manage",
-        UsersManage = "users:manage",
+        PolicyRead = "policy:read",
+        PolicyManage = "policy:manage",
         AuditRead = "audit:read",
+        /// Look after the station itself: organizations, plans, mail, security. Of station admins only.
+        StationManage = "station:manage",
     }
 }
 
 impl Permission {
-    /// The least role that has it.
-    const fn least_role(self) -> Role {
-        match self {
-            Self::OverviewRead | Self::AgentsRead | Self::RunsRead | Self::ApprovalsRead => Role::Viewer,
+    /// The least role that has it; `None` where no role gives it.
+    pub const fn least_role(self) -> Option<Role> {
+        Some(match self {
+            Self::OverviewRead
+            | Self::AgentsRead
+            | Self::RunsRead
+            | Self::ApprovalsRead
+            | Self::OrgRead
+            | Self::KeysOwn
+            | Self::PolicyRead => Role::Viewer,
             Self::RunsStart | Self::RunsCancel | Self::RunsMessage | Self::ApprovalsDecide => Role::Operator,
             Self::AgentsWrite => Role::Builder,
-            Self::KeysManage | Self::UsersManage | Self::AuditRead => Role::Admin,
+            Self::OrgManage | Self::MembersManage | Self::KeysManage | Self::PolicyManage | Self::AuditRead => Role::Admin,
+            Self::OrgOwn => Role::Owner,
+            Self::StationManage => return None,
+        })
+    }
+
+    /// What it allows, for lists of scopes and the page of roles.
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::OverviewRead => "See the overview",
+            Self::AgentsRead => "See agents and their code",
+            Self::AgentsWrite => "Make and change agents, and use what they may use",
+            Self::RunsRead => "See runs and their timelines",
+            Self::RunsStart => "Start runs",
+            Self::RunsCancel => "Stop, pause, retry, verify and fork runs",
+            Self::RunsMessage => "Post messages to runs",
+            Self::ApprovalsRead => "See what waits for a decision",
+            Self::ApprovalsDecide => "Decide what waits for a decision",
+            Self::OrgRead => "See the organization, its workspaces and members",
+            Self::OrgManage => "Change the organization and its workspaces",
+            Self::OrgOwn => "Hand the organization over or delete it",
+            Self::MembersManage => "Invite, change and remove members",
+            Self::KeysOwn => "Make and revoke one’s own API keys",
+            Self::KeysManage => "Manage everybody’s API keys, and services",
+            Self::PolicyRead => "See the policy",
+            Self::PolicyManage => "Change the policy",
+            Self::AuditRead => "Read the audit log",
+            Self::StationManage => "Look after the station itself",
         }
     }
 }
@@ -79,8 +128,15 @@ pub struct Actor {
     pub name: String,
     pub org: OrgId,
     pub workspace: WorkspaceId,
+    /// Whether the workspace was named or is the only one; otherwise it is the organization's first.
+    pub workspace_is_clear: bool,
+    pub plan: Plan,
     pub role: Role,
+    /// Whether it looks after the station itself.
+    pub station_admin: bool,
     pub credential: Credential,
+    /// Which one: a key's public part, a session's id.
+    pub credential_id: Option<String>,
     /// Of an API key: what it is limited to. `None` is everything its principal may do.
     pub scopes: Option<Vec<Permission>>,
 }
@@ -110,7 +166,11 @@ pub fn authorize(actor: &Actor, permission: Permission, resource: Resource) -> A
     if actor.org != resource.org {
         return Access::Deny(DenyReason::Foreign);
     }
-    if !actor.role.is_at_least(permission.least_role()) {
+    let held = match permission.least_role() {
+        Some(least) => actor.role.is_at_least(least),
+        None => actor.station_admin,
+    };
+    if !held {
         return Access::Deny(DenyReason::Role);
     }
     if actor.scopes.as_ref().is_some_and(|scopes| !scopes.contains(&permission)) {
@@ -131,8 +191,12 @@ mod tests {
             name: "Ana".to_owned(),
             org: OrgId::new(now),
             workspace: WorkspaceId::new(now),
+            workspace_is_clear: true,
+            plan: Plan::Free,
             role,
+            station_admin: false,
             credential: Credential::Session,
+            credential_id: None,
             scopes,
         }
     }
@@ -151,6 +215,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn only_station_admins_look_after_the_station_whatever_their_role() {
+        let owner = actor(Role::Owner, None);
+        let may = |a: &Actor| authorize(a, Permission::StationManage, Resource { org: a.org });
+        assert_eq!(may(&owner), Access::Deny(DenyReason::Role));
+        let admin = Actor {
+            station_admin: true,
+            ..actor(Role::Viewer, None)
+        };
+        assert_eq!(may(&admin), Access::Allow);
+        assert_eq!(
+            authorize(&admin, Permission::OrgManage, Resource { org: admin.org }),
+            Access::Deny(DenyReason::Role)
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::domain::limits::{
     CODE_BYTES_MAX, INPUT_BYTES_MAX, INPUT_SCHEMA_BYTES_MAX, MANIFEST_BYTES_MAX, PAGE_MAX, README_BYTES_MAX, SOURCE_BYTES_MAX,
 };
 use crate::domain::manifest::{Finding, MANIFEST_FILE, Manifest, RuntimeKind, Severity};
+use crate::domain::origin::Origin;
 use crate::domain::permission::{Actor, Permission};
 use crate::runtime::engine::World;
 use crate::runtime::segment::Script;
@@ -221,13 +222,7 @@ async fn check_component(app: &App, code: Vec<u8>) -> Result<Result<Vec<u8>, (Ve
 ///
 /// # Errors
 /// `Rejected` with every finding, `AlreadyExists` where name or version is taken; then nothing is stored.
-pub async fn create(
-    app: &App,
-    actor: &Actor,
-    upload: Upload,
-    target: Target,
-    request_id: Option<String>,
-) -> Result<(Agent, AgentVersion), Error> {
+pub async fn create(app: &App, actor: &Actor, upload: Upload, target: Target, origin: Origin) -> Result<(Agent, AgentVersion), Error> {
     require(actor, Permission::AgentsWrite, actor.org, WHAT)?;
     let (manifest_text, input_schema) = (upload.manifest.clone(), upload.input_schema.clone());
     let (readme, sample_input) = (upload.readme.clone(), upload.sample_input.clone());
@@ -265,7 +260,7 @@ pub async fn create(
         let target = format!("{}@{}", stored.0.name, stored.1.version);
         let record = audit::Record::new(&scope.org.to_string(), "agent.publish", &target)
             .by(principal, credential)
-            .request(request_id);
+            .origin(origin);
         audit::record(tx, record, now)?;
         Ok(stored)
     });

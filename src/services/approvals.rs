@@ -9,6 +9,7 @@ use crate::domain::call::{CallResult, HttpResponse, Reply};
 use crate::domain::id::{ApprovalId, RunId};
 use crate::domain::journal::{NewEntry, kind};
 use crate::domain::limits::{ARGUMENTS_BYTES_MAX, PAGE_MAX, REASON_BYTES_MAX};
+use crate::domain::origin::Origin;
 use crate::domain::permission::{Actor, Permission};
 use crate::domain::wait::{ApprovalKind, ApprovalState, Decision, Verb};
 use crate::store::approvals::{self, Approval, Said};
@@ -128,7 +129,7 @@ fn check(approval: &Approval, decide: &Decide) -> Result<(), Error> {
 ///
 /// # Errors
 /// `NotFound`; `Invalid` for a verb that is not offered or arguments that do not fit; `Conflict`, with who decided, where it is decided already.
-pub async fn decide(app: &App, actor: &Actor, id: ApprovalId, decide: Decide, request_id: Option<String>) -> Result<Approval, Error> {
+pub async fn decide(app: &App, actor: &Actor, id: ApprovalId, decide: Decide, origin: Origin) -> Result<Approval, Error> {
     require(actor, Permission::ApprovalsDecide, actor.org, WHAT)?;
     let approval = get(app, actor, id).await?;
     check(&approval, &decide)?;
@@ -183,7 +184,7 @@ pub async fn decide(app: &App, actor: &Actor, id: ApprovalId, decide: Decide, re
             let record = audit::Record::new(&org.to_string(), "approval.decide", &id.to_string())
                 .by(principal, credential)
                 .detail(json!({ "verb": decide.verb, "run": approval.run, "action": approval.action }))
-                .request(request_id.clone());
+                .origin(origin.clone());
             audit::record(tx, record, now)?;
             Ok(touched)
         })

@@ -1,6 +1,7 @@
 //! The audit log as use cases write it: who did what, in the transaction that does it.
 
 use super::{App, Error};
+use crate::domain::origin::Origin;
 use crate::domain::permission::{Actor, Permission};
 use crate::store::audit::{self, Outcome, Record};
 
@@ -8,18 +9,19 @@ use crate::store::audit::{self, Outcome, Record};
 pub const STATION: &str = "station";
 
 /// A record of what `actor` does in its organization.
-pub fn of(actor: &Actor, action: &'static str, target: &str, request_id: Option<String>) -> Record {
+pub fn of(actor: &Actor, action: &'static str, target: &str, origin: Origin) -> Record {
     Record::new(&actor.org.to_string(), action, target)
         .by(actor.principal, actor.credential)
-        .request(request_id)
+        .credential_id(actor.credential_id.clone())
+        .origin(origin)
 }
 
 /// Writes that somebody was refused. Repeats within a minute are one row with a count.
 ///
 /// # Errors
 /// The store cannot be written.
-pub async fn denied(app: &App, actor: &Actor, permission: Permission, request_id: Option<String>) -> Result<(), Error> {
-    let record = of(actor, "access.denied", permission.as_str(), request_id).outcome(Outcome::Denied);
+pub async fn denied(app: &App, actor: &Actor, permission: Permission, origin: Origin) -> Result<(), Error> {
+    let record = of(actor, "access.denied", permission.as_str(), origin).outcome(Outcome::Denied);
     let now = app.clock.now();
     Ok(app.store.write(move |tx| audit::record(tx, record, now)).await?)
 }

@@ -7,6 +7,8 @@ mod throttle;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use self::hashing::Hashing;
 use self::key_cache::{KeyCache, KnownKey};
 use self::throttle::Throttle;
@@ -16,9 +18,12 @@ use super::users::normalize_email;
 use crate::crypto::api_key::ApiKey;
 use crate::crypto::{form_token, password, token};
 use crate::domain::id::{PrincipalId, SessionId};
+use crate::domain::origin::Origin;
 use crate::domain::permission::{Actor, Credential, Permission};
 use crate::domain::time::{SharedClock, Timestamp};
 use crate::store::audit::{Outcome, Record};
+pub use crate::store::orgs::Tenant;
+pub use crate::store::sessions::Factor;
 use crate::store::{self, Reader, Store, keys, links, orgs, sessions, users};
 
 /// A session ends after this long without a request.
@@ -27,7 +32,6 @@ pub const SESSION_IDLE: Duration = Duration::from_hours(8);
 pub const SESSION_MAX: Duration = Duration::from_hours(7 * 24);
 /// That a session or key was used is written down no more often than this.
 const SEEN_EVERY: Duration = Duration::from_mins(1);
-const USER_AGENT_BYTES_MAX: usize = 200;
 
 /// Everything about proving who one is. Clones share it.
 #[derive(Clone)]
@@ -42,27 +46,39 @@ struct Inner {
     throttle: Throttle,
     keys: KeyCache,
     form_key: [u8; 32],
+    revoked: watch::Sender<u64>,
 }
 
-/// A session that holds.
+/// What the bearer of a credential is in the organization that a request is about.
 #[derive(Clone, Debug)]
-pub struct SessionActor {
-    pub actor: Arc<Actor>,
-    pub session: SessionId,
+pub enum Standing {
+    Member(Arc<Actor>),
+    /// The request names an organization or workspace that is not there, or not for this bearer: the two look the same.
+    Foreign,
+    /// A member of no organization.
+    Homeless,
 }
 
-/// An API key that holds.
+/// Whoever holds a session or a key.
 #[derive(Clone, Debug)]
-pub struct KeyActor {
-    pub actor: Arc<Actor>,
-    pub key_id: String,
+pub struct Bearer {
+    pub principal: PrincipalId,
+    pub name: String,
+    pub standing: Standing,
+    /// A session's id or a key's public part.
+    pub credential_id: String,
+    /// Of a browser.
+    pub session: Option<SessionId>,
+    /// When the person behind a session last proved who they are.
+    pub proved_at: Option<Timestamp>,
 }
 
 /// A new session: its token is shown to the browser once.
 #[derive(Debug)]
 pub struct SignedIn {
     pub token: String,
-    pub actor: Actor,
+    pub session: SessionId,
+    pub principal: PrincipalId,
 }
 
 /// What a browser says to sign in.
@@ -70,8 +86,7 @@ pub struct SignedIn {
 pub struct SignIn {
     pub email: String,
     pub password: String,
-    pub user_agent: String,
-    pub request_id: Option<String>,
+    pub origin: Origin,
 }
 
 impl Auth {
@@ -93,6 +108,7 @@ impl Auth {
                 throttle: Throttle::default(),
                 keys: KeyCache::default(),
                 form_key,
+                revoked: watch::Sender::new(0),
             }),
         })
     }
@@ -114,27 +130,15 @@ impl Auth {
         Ok(self.inner.store.read(|_| Ok(())).await?)
     }
 
-    /// Whether an organization and a workspace, each by id or short name, are the actor's own.
-    ///
-    /// # Errors
-    /// The store does not answer.
-    pub async fn is_own_workspace(&self, actor: &Actor, org: &str, workspace: &str) -> Result<bool, Error> {
-        let (own_org, own_workspace) = (actor.org, actor.workspace);
-        if org == own_org.to_string() && workspace == own_workspace.to_string() {
-            return Ok(true);
-        }
-        let (org_slug, workspace_slug) = self
-            .inner
-            .store
-            .read(move |reader| orgs::slugs(reader, own_org, own_workspace))
-            .await?;
-        let org_fits = org == org_slug || org == own_org.to_string();
-        Ok(org_fits && (workspace == workspace_slug || workspace == own_workspace.to_string()))
-    }
-
     /// Keys, users or members have changed: what is remembered of them is forgotten. To be called after the commit.
     pub(super) fn forget(&self) {
         self.inner.keys.forget_all();
+        self.inner.revoked.send_modify(|changes| *changes += 1);
+    }
+
+    /// Changes whenever somebody's rights may have: connections that stay open then look at theirs again.
+    pub fn revoked(&self) -> watch::Receiver<u64> {
+        self.inner.revoked.subscribe()
     }
 
     /// Hashes a password that somebody chose, off the event loop.
@@ -195,7 +199,7 @@ impl Auth {
             .await?;
         let (Some(user), Some(rehash)) = (usable, rehash) else {
             self.inner.throttle.failed(&email, now);
-            self.record_failure(&email, request.request_id).await?;
+            self.record_failure(&email, request.origin).await?;
             return Err(Error::WrongCredentials);
         };
         self.inner.throttle.succeeded(&email);
@@ -206,63 +210,78 @@ impl Auth {
                 .write(move |tx| users::set_password(tx, principal, &hash, now))
                 .await?;
         }
-        self.open_session(user.principal, request.user_agent, "session.sign-in", request.request_id)
+        self.open_session(user.principal, Factor::Password, "session.sign-in", request.origin)
             .await
     }
 
-    async fn record_failure(&self, email: &str, request_id: Option<String>) -> Result<(), Error> {
+    async fn record_failure(&self, email: &str, origin: Origin) -> Result<(), Error> {
         // What was typed may be a password in the wrong field: only its hash is kept.
         let digest = crate::domain::hex::encode(&token::hash(email));
         let target = digest.get(..16).unwrap_or_default().to_owned();
         let record = Record::new(audit::STATION, "session.sign-in", &target)
             .outcome(Outcome::Failed)
-            .request(request_id);
+            .origin(origin);
         let now = self.inner.clock.now();
         self.inner.store.write(move |tx| store::audit::record(tx, record, now)).await?;
         Ok(())
     }
 
-    /// Begins a session for someone who has proved who they are.
+    /// Begins a session for someone who has proved who they are. Whoever is a member of no organization gets in too, to hear so.
     ///
     /// # Errors
-    /// `WrongCredentials` where the principal is disabled or nobody's member any more.
+    /// `WrongCredentials` where the principal is disabled.
     pub async fn open_session(
         &self,
         principal: PrincipalId,
-        user_agent: String,
+        factor: Factor,
         action: &'static str,
-        request_id: Option<String>,
+        origin: Origin,
     ) -> Result<SignedIn, Error> {
         let token = token::new()?;
         let hash = token::hash(&token);
         let now = self.inner.clock.now();
-        let mut user_agent = user_agent;
-        user_agent.truncate(user_agent.floor_char_boundary(USER_AGENT_BYTES_MAX));
+        let id = SessionId::new(now);
+        let session = sessions::NewSession {
+            id,
+            token_hash: hash,
+            principal,
+            created_at: now,
+            expires_at: now.plus(SESSION_MAX),
+            user_agent: origin.user_agent.clone().unwrap_or_default(),
+            address: origin.address.map(|address| address.to_string()).unwrap_or_default(),
+            factor,
+            org: None,
+            workspace: None,
+        };
         let opened = self.inner.store.write(move |tx| {
-            let Some(actor) = actor_of(tx, principal, Credential::Session, None)? else {
-                return Ok(None);
-            };
-            let session = sessions::NewSession {
-                id: SessionId::new(now),
-                token_hash: hash,
-                principal,
-                created_at: now,
-                expires_at: now.plus(SESSION_MAX),
-                user_agent,
-            };
+            if users::find(tx, principal)?.is_none_or(|user| user.disabled_at.is_some()) {
+                return Ok(false);
+            }
+            let member = orgs::membership(tx, principal, &Tenant::default())?;
             sessions::insert(tx, &session)?;
-            store::audit::record(tx, audit::of(&actor, action, &session.id.to_string(), request_id), now)?;
-            Ok(Some(actor))
+            let chain = member.map_or_else(|| audit::STATION.to_owned(), |member| member.org.to_string());
+            let record = Record::new(&chain, action, &id.to_string())
+                .by(principal, Credential::Session)
+                .credential_id(Some(id.to_string()))
+                .origin(origin);
+            store::audit::record(tx, record, now)?;
+            Ok(true)
         });
-        let actor = opened.await?.ok_or(Error::WrongCredentials)?;
-        Ok(SignedIn { token, actor })
+        if !opened.await? {
+            return Err(Error::WrongCredentials);
+        }
+        Ok(SignedIn {
+            token,
+            session: id,
+            principal,
+        })
     }
 
     /// Uses up a one-time sign-in link.
     ///
     /// # Errors
     /// `WrongCredentials` where it is unknown, used or too old.
-    pub async fn sign_in_by_link(&self, link: &str, user_agent: String, request_id: Option<String>) -> Result<SignedIn, Error> {
+    pub async fn sign_in_by_link(&self, link: &str, origin: Origin) -> Result<SignedIn, Error> {
         let hash = token::hash(link);
         let now = self.inner.clock.now();
         let used = self
@@ -271,8 +290,7 @@ impl Auth {
             .write(move |tx| links::consume(tx, &hash, links::Purpose::SignIn, now))
             .await?;
         let principal = used.and_then(|link| link.principal).ok_or(Error::WrongCredentials)?;
-        self.open_session(principal, user_agent, "session.sign-in-by-link", request_id)
-            .await
+        self.open_session(principal, Factor::Link, "session.sign-in-by-link", origin).await
     }
 
     /// Makes a one-time link with which `principal` signs in without a password. The address is `/sign-in/link?token=`.
@@ -290,11 +308,11 @@ impl Auth {
         Ok(link)
     }
 
-    /// The session of a token, while it holds.
+    /// The session of a token, while it holds, in the organization that the request names or the session has chosen.
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn session(&self, token: &str) -> Result<Option<SessionActor>, Error> {
+    pub async fn session(&self, token: &str, tenant: Tenant) -> Result<Option<Bearer>, Error> {
         let hash = token::hash(token);
         let now = self.inner.clock.now();
         let found = self
@@ -307,50 +325,66 @@ impl Auth {
                 if !holds(session.seen_at, session.expires_at, now) {
                     return Ok(None);
                 }
-                let actor = actor_of(r, session.principal, Credential::Session, None)?;
-                Ok(actor.map(|actor| (session, actor)))
+                let tenant = Tenant {
+                    chosen_org: session.org,
+                    chosen_workspace: session.workspace,
+                    ..tenant
+                };
+                let standing = standing(r, session.principal, Credential::Session, session.id.to_string(), None, &tenant)?;
+                Ok(Some((session, standing)))
             })
             .await?;
-        let Some((session, actor)) = found else { return Ok(None) };
+        let Some((session, standing)) = found else { return Ok(None) };
         if now.since(session.seen_at) >= SEEN_EVERY {
             let id = session.id;
             self.inner.store.write(move |tx| sessions::touch(tx, id, now)).await?;
         }
-        Ok(Some(SessionActor {
-            actor: Arc::new(actor),
-            session: session.id,
+        Ok(Some(Bearer {
+            principal: session.principal,
+            name: session.name,
+            standing,
+            credential_id: session.id.to_string(),
+            session: Some(session.id),
+            proved_at: Some(session.proved_at),
         }))
     }
 
-    /// Ends a session.
+    /// Ends a session of `principal`.
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn sign_out(&self, actor: &Actor, session: SessionId, request_id: Option<String>) -> Result<(), Error> {
-        let record = audit::of(actor, "session.sign-out", &session.to_string(), request_id);
+    pub async fn sign_out(&self, principal: PrincipalId, session: SessionId, origin: Origin) -> Result<(), Error> {
         let now = self.inner.clock.now();
         self.inner
             .store
             .write(move |tx| {
+                let member = orgs::membership(tx, principal, &Tenant::default())?;
+                let chain = member.map_or_else(|| audit::STATION.to_owned(), |member| member.org.to_string());
+                let record = Record::new(&chain, "session.sign-out", &session.to_string())
+                    .by(principal, Credential::Session)
+                    .credential_id(Some(session.to_string()))
+                    .origin(origin);
                 sessions::delete(tx, session)?;
                 store::audit::record(tx, record, now)
             })
             .await?;
+        self.forget();
         Ok(())
     }
 
-    /// The actor behind an API key, while the key holds. Damaged, unknown, expired and revoked keys are all `None`.
+    /// Whoever holds an API key, while the key holds. Damaged, unknown, expired and revoked keys are all `None`.
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn api_key(&self, text: &str) -> Result<Option<KeyActor>, Error> {
+    pub async fn api_key(&self, text: &str, tenant: Tenant) -> Result<Option<Bearer>, Error> {
         let Ok(key) = ApiKey::parse(text) else { return Ok(None) };
         let now = self.inner.clock.now();
-        let known = match self.inner.keys.find(&key.id, now) {
+        let lookup = (key.id.clone(), tenant);
+        let known = match self.inner.keys.find(&lookup, now) {
             Ok(known) => known,
-            Err(generation) => match self.read_key(&key.id, now).await? {
+            Err(generation) => match self.read_key(&lookup, now).await? {
                 Some(known) => {
-                    self.inner.keys.keep(&key.id, known.clone(), generation);
+                    self.inner.keys.keep(lookup, known.clone(), generation);
                     known
                 }
                 None => return Ok(None),
@@ -360,14 +394,11 @@ impl Auth {
         if expired || !key.matches(&known.secret_hash) {
             return Ok(None);
         }
-        Ok(Some(KeyActor {
-            actor: known.actor,
-            key_id: key.id,
-        }))
+        Ok(Some(known.bearer))
     }
 
-    async fn read_key(&self, id: &str, now: Timestamp) -> Result<Option<KnownKey>, Error> {
-        let id = id.to_owned();
+    async fn read_key(&self, (id, tenant): &(String, Tenant), now: Timestamp) -> Result<Option<KnownKey>, Error> {
+        let (id, tenant) = (id.clone(), tenant.clone());
         let lookup = id.clone();
         let found = self
             .inner
@@ -377,16 +408,35 @@ impl Auth {
                 if key.revoked_at.is_some() {
                     return Ok(None);
                 }
-                let actor = actor_of(r, key.principal, Credential::ApiKey, key.scopes.clone())?;
-                Ok(actor.filter(|actor| actor.org == key.org).map(|actor| (key, actor)))
+                // A key is its organization's only, whatever else its principal is a member of.
+                let own = Tenant::org(key.org.to_string());
+                let Some(member) = orgs::membership(r, key.principal, &own)? else {
+                    return Ok(None);
+                };
+                let named = Tenant {
+                    chosen_org: Some(key.org),
+                    ..tenant
+                };
+                let standing = match standing(r, key.principal, Credential::ApiKey, key.id.clone(), key.scopes.clone(), &named)? {
+                    Standing::Member(actor) if actor.org == key.org => Standing::Member(actor),
+                    _ => Standing::Foreign,
+                };
+                Ok(Some((key, member.name, standing)))
             })
             .await?;
-        let Some((key, actor)) = found else { return Ok(None) };
+        let Some((key, name, standing)) = found else { return Ok(None) };
         if key.last_used_at.is_none_or(|at| now.since(at) >= SEEN_EVERY) {
             self.inner.store.write(move |tx| keys::touch(tx, &id, now)).await?;
         }
         Ok(Some(KnownKey {
-            actor: Arc::new(actor),
+            bearer: Bearer {
+                principal: key.principal,
+                name,
+                standing,
+                credential_id: key.id,
+                session: None,
+                proved_at: None,
+            },
             secret_hash: Arc::from(key.secret_hash.as_slice()),
             expires_at: key.expires_at,
             read_at: now,
@@ -399,35 +449,58 @@ fn holds(seen_at: Timestamp, expires_at: Timestamp, now: Timestamp) -> bool {
     now < expires_at && now.since(seen_at) < SESSION_IDLE
 }
 
-/// A principal with the rights of now, in the first organization it is a member of; none where it is disabled or no member.
-fn actor_of(
+/// A principal with the rights of now, in the organization and workspace that are asked for.
+fn standing(
     reader: &Reader<'_>,
     principal: PrincipalId,
     credential: Credential,
+    credential_id: String,
     scopes: Option<Vec<Permission>>,
-) -> Result<Option<Actor>, store::Error> {
-    Ok(orgs::membership(reader, principal, None)?.map(|member| Actor {
+    tenant: &Tenant,
+) -> Result<Standing, store::Error> {
+    let Some(member) = orgs::membership(reader, principal, tenant)? else {
+        let elsewhere = tenant.org.is_some() && orgs::membership(reader, principal, &Tenant::default())?.is_some();
+        return Ok(if elsewhere { Standing::Foreign } else { Standing::Homeless });
+    };
+    let Some(workspace) = member.workspace else {
+        return Ok(Standing::Foreign);
+    };
+    Ok(Standing::Member(Arc::new(Actor {
         principal,
         name: member.name,
         org: member.org,
-        workspace: member.workspace,
+        workspace,
+        workspace_is_clear: member.is_only_workspace || tenant.workspace.is_some(),
+        plan: member.plan,
         role: member.role,
+        station_admin: member.station_admin,
         credential,
+        credential_id: Some(credential_id),
         scopes,
-    }))
+    })))
 }
 
 /// A principal as an actor on the station's own shell.
 pub(super) fn local_actor(reader: &Reader<'_>, principal: PrincipalId, org_slug: Option<&str>) -> Result<Option<Actor>, store::Error> {
-    let member = orgs::membership(reader, principal, org_slug)?;
-    Ok(member.map(|member| Actor {
-        principal,
-        name: member.name,
-        org: member.org,
-        workspace: member.workspace,
-        role: member.role,
-        credential: Credential::Local,
-        scopes: None,
+    let tenant = Tenant {
+        org: org_slug.map(str::to_owned),
+        ..Tenant::default()
+    };
+    let member = orgs::membership(reader, principal, &tenant)?;
+    Ok(member.and_then(|member| {
+        Some(Actor {
+            principal,
+            name: member.name,
+            org: member.org,
+            workspace: member.workspace?,
+            workspace_is_clear: member.is_only_workspace,
+            plan: member.plan,
+            role: member.role,
+            station_admin: member.station_admin,
+            credential: Credential::Local,
+            credential_id: None,
+            scopes: None,
+        })
     }))
 }
 

@@ -9,6 +9,7 @@ use super::{App, Error, retry};
 use crate::domain::failure::FailureCode;
 use crate::domain::id::{OrgId, RunId};
 use crate::domain::limits::PAGE_MAX;
+use crate::domain::origin::Origin;
 use crate::domain::permission::{Actor, Permission};
 use crate::domain::run::{RunState, Trigger};
 use crate::store::runs::{Filter, Run};
@@ -51,7 +52,7 @@ pub async fn count(app: &App, actor: &Actor) -> Result<u32, Error> {
 ///
 /// # Errors
 /// `NotFound`; `Conflict` where it has not failed, where the same would only happen again, or where something was done after the call.
-pub async fn retry(app: &App, actor: &Actor, id: RunId, request_id: Option<String>) -> Result<Run, Error> {
+pub async fn retry(app: &App, actor: &Actor, id: RunId, origin: Origin) -> Result<Run, Error> {
     require(actor, Permission::RunsCancel, actor.org, WHAT)?;
     let (org, principal, name, credential, now) = (actor.org, actor.principal, actor.name.clone(), actor.credential, app.clock.now());
     let seq = app
@@ -88,7 +89,7 @@ pub async fn retry(app: &App, actor: &Actor, id: RunId, request_id: Option<Strin
             runs::retry::revive(tx, org, id)?;
             let record = audit::Record::new(&org.to_string(), "run.retry", &id.to_string())
                 .by(principal, credential)
-                .request(request_id);
+                .origin(origin);
             audit::record(tx, record, now)?;
             Ok(appended.last_seq)
         })
@@ -102,7 +103,7 @@ pub async fn retry(app: &App, actor: &Actor, id: RunId, request_id: Option<Strin
 ///
 /// # Errors
 /// `NotFound`; `Conflict` where it is not on the list.
-pub async fn discard(app: &App, actor: &Actor, id: RunId, request_id: Option<String>) -> Result<Run, Error> {
+pub async fn discard(app: &App, actor: &Actor, id: RunId, origin: Origin) -> Result<Run, Error> {
     require(actor, Permission::RunsCancel, actor.org, WHAT)?;
     let (org, principal, credential, now) = (actor.org, actor.principal, actor.credential, app.clock.now());
     app.store
@@ -117,7 +118,7 @@ pub async fn discard(app: &App, actor: &Actor, id: RunId, request_id: Option<Str
             }
             let record = audit::Record::new(&org.to_string(), "run.discard", &id.to_string())
                 .by(principal, credential)
-                .request(request_id);
+                .origin(origin);
             audit::record(tx, record, now)
         })
         .await?;
@@ -152,14 +153,7 @@ async fn writes_of(app: &App, org: OrgId, id: RunId) -> Result<Vec<String>, Erro
 ///
 /// # Errors
 /// `NotFound`; `Conflict` where it has not ended; `WouldRepeat` with what would be done again, unless `repeat_writes`; as [`service::start`].
-pub async fn start_over(
-    app: &App,
-    actor: &Actor,
-    id: RunId,
-    repeat_writes: bool,
-    trigger: Trigger,
-    request_id: Option<String>,
-) -> Result<Run, Error> {
+pub async fn start_over(app: &App, actor: &Actor, id: RunId, repeat_writes: bool, trigger: Trigger, origin: Origin) -> Result<Run, Error> {
     require(actor, Permission::RunsStart, actor.org, WHAT)?;
     // Who may start a run may see how it ended.
     let whole = service::read_whole(app, actor, id).await?;
@@ -187,7 +181,7 @@ pub async fn start_over(
             runs::retry::discard(tx, org, id)?;
             let record = audit::Record::new(&org.to_string(), "run.start-over", &id.to_string())
                 .by(principal, credential)
-                .request(request_id);
+                .origin(origin);
             audit::record(tx, record, now)
         })
         .await?;
@@ -211,7 +205,7 @@ pub enum Bulk {
 ///
 /// # Errors
 /// `Invalid` where there are too many.
-pub async fn bulk(app: &App, actor: &Actor, what: Bulk, ids: &[RunId], request_id: Option<String>) -> Result<Vec<Outcome>, Error> {
+pub async fn bulk(app: &App, actor: &Actor, what: Bulk, ids: &[RunId], origin: Origin) -> Result<Vec<Outcome>, Error> {
     require(actor, Permission::RunsCancel, actor.org, WHAT)?;
     if ids.len() > BULK_MAX {
         return Err(Error::field("/runs", format!("at most {BULK_MAX} runs at once")));
@@ -219,8 +213,8 @@ pub async fn bulk(app: &App, actor: &Actor, what: Bulk, ids: &[RunId], request_i
     let mut outcomes = Vec::with_capacity(ids.len());
     for &run in ids {
         let result = match what {
-            Bulk::Requeue => retry(app, actor, run, request_id.clone()).await,
-            Bulk::Discard => discard(app, actor, run, request_id.clone()).await,
+            Bulk::Requeue => retry(app, actor, run, origin.clone()).await,
+            Bulk::Discard => discard(app, actor, run, origin.clone()).await,
         };
         outcomes.push(Outcome { run, result });
     }

@@ -41,6 +41,9 @@ pub enum Error {
     WouldRepeat(Vec<String>),
     #[error("{0}")]
     AlreadyExists(String),
+    /// The organization's plan does not include more of it.
+    #[error("{0}")]
+    PlanLimit(String),
     #[error("{0}")]
     TooLarge(String),
     /// It may work a moment later.

@@ -11,6 +11,7 @@ use crate::domain::call::{CallResult, Reply};
 use crate::domain::id::RunId;
 use crate::domain::journal::{Lane, NewEntry, Payload, is_erased, kind};
 use crate::domain::limits::{PAYLOAD_BYTES_MAX, QUEUED_RUNS_MAX};
+use crate::domain::origin::Origin;
 use crate::domain::permission::{Actor, Permission};
 use crate::store::forks::{self, Before, NewFork};
 use crate::store::runs::Run;
@@ -97,7 +98,7 @@ pub async fn prefix(app: &App, actor: &Actor, run: RunId, seq: u64) -> Result<Pr
 /// # Errors
 /// `NotFound`; `Conflict` with the reason where there can be no fork from this entry; `Invalid` where the response is none of the call's;
 /// `Forbidden` where the writes' leave is lifted by someone who may not give it; `Busy` where the queue is full.
-pub async fn fork(app: &App, actor: &Actor, fork: Fork, request_id: Option<String>) -> Result<Run, Error> {
+pub async fn fork(app: &App, actor: &Actor, fork: Fork, origin: Origin) -> Result<Run, Error> {
     if fork.allow_writes {
         require(actor, Permission::ApprovalsDecide, actor.org, "the run")?;
     }
@@ -142,7 +143,7 @@ pub async fn fork(app: &App, actor: &Actor, fork: Fork, request_id: Option<Strin
         workspace: prefix.run.workspace,
     };
     let detail = json!({ "from": fork.run, "seq": fork.seq, "edited": new.edited.is_some(), "asks_before_writes": new.ask_writes });
-    let record = audit::of(actor, "run.fork", &id.to_string(), request_id).detail(detail);
+    let record = audit::of(actor, "run.fork", &id.to_string(), origin).detail(detail);
     app.store
         .write(move |tx| {
             if store::runs::queued(tx, scope, QUEUED_RUNS_MAX)? >= QUEUED_RUNS_MAX {
@@ -229,7 +230,7 @@ fn forked(actor: &Actor, fork: &Fork, prefix: &Prefix, edited: Option<&Edited>, 
 }
 
 /// Where a run comes from, for its page.
-pub struct Origin {
+pub struct ForkedFrom {
     pub run: RunId,
     pub seq: u64,
     /// What the entry answered, and what it answers in the fork; JSON.
@@ -240,14 +241,14 @@ pub struct Origin {
 ///
 /// # Errors
 /// `NotFound`.
-pub async fn origin(app: &App, actor: &Actor, run: &Run) -> Result<Option<Origin>, Error> {
+pub async fn origin(app: &App, actor: &Actor, run: &Run) -> Result<Option<ForkedFrom>, Error> {
     let (Some(from), Some(seq)) = (run.forked_from, run.forked_seq) else {
         return Ok(None);
     };
     let first = runs::event(app, actor, run.id, 1).await?;
     let both = first.request.zip(first.response);
     let told = both.map(|(was, now)| (was.get().to_owned(), now.get().to_owned()));
-    Ok(Some(Origin {
+    Ok(Some(ForkedFrom {
         run: from,
         seq,
         edited: told.filter(|(was, now)| !is_erased(was) && !is_erased(now)),

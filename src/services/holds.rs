@@ -3,6 +3,7 @@
 use super::access::require;
 use super::{App, Error, runs};
 use crate::domain::id::RunId;
+use crate::domain::origin::Origin;
 use crate::domain::permission::{Actor, Permission};
 use crate::domain::run::{Hold, RunState};
 use crate::store::audit;
@@ -16,8 +17,8 @@ const WHAT: &str = "the run";
 ///
 /// # Errors
 /// `NotFound`; `Conflict` where it has ended or is being cancelled.
-pub async fn pause(app: &App, actor: &Actor, id: RunId, request_id: Option<String>) -> Result<Run, Error> {
-    let held = change(app, actor, id, "run.pause", request_id).await?;
+pub async fn pause(app: &App, actor: &Actor, id: RunId, origin: Origin) -> Result<Run, Error> {
+    let held = change(app, actor, id, "run.pause", origin).await?;
     if held.state == RunState::Running {
         app.dispatcher.hold(id);
     }
@@ -28,15 +29,15 @@ pub async fn pause(app: &App, actor: &Actor, id: RunId, request_id: Option<Strin
 ///
 /// # Errors
 /// `NotFound`; `Conflict` where it has ended or is being cancelled.
-pub async fn resume(app: &App, actor: &Actor, id: RunId, request_id: Option<String>) -> Result<Run, Error> {
-    let held = change(app, actor, id, "run.resume", request_id).await?;
+pub async fn resume(app: &App, actor: &Actor, id: RunId, origin: Origin) -> Result<Run, Error> {
+    let held = change(app, actor, id, "run.resume", origin).await?;
     if held.holds.is_empty() {
         app.dispatcher.queued();
     }
     runs::read(app, actor.org, id).await
 }
 
-async fn change(app: &App, actor: &Actor, id: RunId, action: &'static str, request_id: Option<String>) -> Result<Held, Error> {
+async fn change(app: &App, actor: &Actor, id: RunId, action: &'static str, origin: Origin) -> Result<Held, Error> {
     require(actor, Permission::RunsCancel, actor.org, WHAT)?;
     let (org, principal, credential, now) = (actor.org, actor.principal, actor.credential, app.clock.now());
     let held = app
@@ -50,7 +51,7 @@ async fn change(app: &App, actor: &Actor, id: RunId, action: &'static str, reque
             if held.seq.is_some() {
                 let record = audit::Record::new(&org.to_string(), action, &id.to_string())
                     .by(principal, credential)
-                    .request(request_id);
+                    .origin(origin);
                 audit::record(tx, record, now)?;
             }
             Ok(held)

@@ -7,6 +7,7 @@ use super::audit;
 use super::{App, Error};
 use crate::crypto::api_key::{ApiKey, KeyKind};
 use crate::domain::limits::NAME_BYTES_MAX;
+use crate::domain::origin::Origin;
 use crate::domain::permission::{Access, Actor, Credential, Permission, Resource, authorize};
 use crate::domain::time::Timestamp;
 use crate::store::{self, keys};
@@ -41,10 +42,10 @@ pub struct KeyInfo {
 ///
 /// # Errors
 /// `Forbidden`; `Invalid` with the fields that do not fit.
-pub async fn create(app: &App, actor: &Actor, new: NewKey, request_id: Option<String>) -> Result<String, Error> {
+pub async fn create(app: &App, actor: &Actor, new: NewKey, origin: Origin) -> Result<String, Error> {
     // On the machine's own shell the operator gives anybody a key; it can do no more than they may.
     if actor.credential != Credential::Local {
-        require(actor, Permission::KeysManage, actor.org, "the key")?;
+        require(actor, Permission::KeysOwn, actor.org, "the key")?;
     }
     let name = new.name.trim().to_owned();
     if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
@@ -83,7 +84,7 @@ pub async fn create(app: &App, actor: &Actor, new: NewKey, request_id: Option<St
         created_at: now,
         expires_at: Some(now.plus(new.lasts)),
     };
-    let record = audit::of(actor, "key.create", &key.id, request_id);
+    let record = audit::of(actor, "key.create", &key.id, origin);
     let (org, principal) = (actor.org, actor.principal);
     app.store
         .write(move |tx| {
@@ -121,9 +122,9 @@ pub async fn list(app: &App, actor: &Actor) -> Result<Vec<KeyInfo>, Error> {
 ///
 /// # Errors
 /// `NotFound`.
-pub async fn revoke(app: &App, actor: &Actor, id: String, request_id: Option<String>) -> Result<(), Error> {
+pub async fn revoke(app: &App, actor: &Actor, id: String, origin: Origin) -> Result<(), Error> {
     let (org, principal, now) = (actor.org, actor.principal, app.clock.now());
-    let record = audit::of(actor, "key.revoke", &id, request_id);
+    let record = audit::of(actor, "key.revoke", &id, origin);
     app.store
         .write(move |tx| {
             keys::revoke(tx, org, principal, &id, now)?;

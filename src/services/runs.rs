@@ -13,6 +13,7 @@ use crate::domain::hex;
 use crate::domain::id::{AgentId, OrgId, RunId, VersionId};
 use crate::domain::journal::EntryView;
 use crate::domain::limits::{INPUT_BYTES_MAX, PAGE_MAX, QUEUED_RUNS_MAX};
+use crate::domain::origin::Origin;
 use crate::domain::permission::{Actor, Permission};
 use crate::domain::retry::RetryChange;
 use crate::domain::run::{Environment, PRIORITY_MAX, PRIORITY_MIN, RunState, Trigger};
@@ -345,7 +346,7 @@ pub async fn count(app: &App, actor: &Actor, agent: AgentId) -> Result<u64, Erro
 ///
 /// # Errors
 /// `NotFound`; `Conflict` where it has ended.
-pub async fn cancel(app: &App, actor: &Actor, id: RunId, request_id: Option<String>) -> Result<Run, Error> {
+pub async fn cancel(app: &App, actor: &Actor, id: RunId, origin: Origin) -> Result<Run, Error> {
     require(actor, Permission::RunsCancel, actor.org, WHAT)?;
     let (org, principal, credential, now) = (actor.org, actor.principal, actor.credential, app.clock.now());
     let touched = app
@@ -355,7 +356,7 @@ pub async fn cancel(app: &App, actor: &Actor, id: RunId, request_id: Option<Stri
             runs::request_cancel(tx, org, id, principal, now, &mut touched)?;
             let record = audit::Record::new(&org.to_string(), "run.cancel", &id.to_string())
                 .by(principal, credential)
-                .request(request_id);
+                .origin(origin);
             audit::record(tx, record, now)?;
             Ok(touched)
         })

@@ -6,7 +6,9 @@ use super::{App, Error};
 use crate::crypto::token;
 use crate::domain::id::{OrgId, PrincipalId, WorkspaceId};
 use crate::domain::manifest::is_name;
+use crate::domain::origin::Origin;
 use crate::domain::permission::Role;
+use crate::domain::plan::Plan;
 use crate::services::users::{NewUser, checked};
 use crate::store::{self, Tx, links, orgs, users};
 
@@ -70,11 +72,11 @@ pub async fn link_holds(app: &App, link: &str) -> Result<bool, Error> {
 ///
 /// # Errors
 /// `WrongCredentials` where the link does not hold, `Invalid` with the fields that do not fit.
-pub async fn by_link(app: &App, link: &str, owner: FirstOwner, request_id: Option<String>) -> Result<PrincipalId, Error> {
+pub async fn by_link(app: &App, link: &str, owner: FirstOwner, origin: Origin) -> Result<PrincipalId, Error> {
     if !link_holds(app, link).await? {
         return Err(Error::WrongCredentials);
     }
-    make(app, owner, Some(token::hash(link)), request_id).await
+    make(app, owner, Some(token::hash(link)), origin).await
 }
 
 /// Makes the first owner without a browser.
@@ -82,10 +84,10 @@ pub async fn by_link(app: &App, link: &str, owner: FirstOwner, request_id: Optio
 /// # Errors
 /// `Conflict` where the station has an owner, `Invalid` with the fields that do not fit.
 pub async fn without_browser(app: &App, owner: FirstOwner) -> Result<PrincipalId, Error> {
-    make(app, owner, None, None).await
+    make(app, owner, None, Origin::default()).await
 }
 
-async fn make(app: &App, owner: FirstOwner, link: Option<token::TokenHash>, request_id: Option<String>) -> Result<PrincipalId, Error> {
+async fn make(app: &App, owner: FirstOwner, link: Option<token::TokenHash>, origin: Origin) -> Result<PrincipalId, Error> {
     let slug = owner.org_slug.unwrap_or_else(|| SLUG_DEFAULT.to_owned());
     if !is_name(&slug) {
         return Err(Error::field("/org", "an organization’s short name is made of a–z, 0–9 and “-”"));
@@ -109,11 +111,13 @@ async fn make(app: &App, owner: FirstOwner, link: Option<token::TokenHash>, requ
             return Err(store::Error::NotFound);
         }
         let (org, workspace) = (OrgId::new(now), WorkspaceId::new(now));
-        orgs::insert(tx, org, &slug, &slug, now)?;
+        // Whoever sets the station up owns the machine: no plan limits them.
+        orgs::insert(tx, org, &slug, &slug, Plan::Enterprise, now)?;
         orgs::insert_workspace(tx, org, workspace, SLUG_DEFAULT, SLUG_DEFAULT, now)?;
         users::insert(tx, principal, &user.row(), now)?;
+        users::set_station_admin(tx, principal, true)?;
         users::add_member(tx, org, principal, Role::Owner, now)?;
-        let record = store::audit::Record::new(&org.to_string(), "station.set-up", &principal.to_string()).request(request_id);
+        let record = store::audit::Record::new(&org.to_string(), "station.set-up", &principal.to_string()).origin(origin);
         store::audit::record(tx, record, now)?;
         Ok(())
     });

@@ -4,6 +4,7 @@ use super::access::require;
 use super::audit;
 use super::{App, Error, FieldError};
 use crate::domain::id::{OrgId, PrincipalId, SessionId};
+use crate::domain::origin::Origin;
 use crate::domain::permission::{Actor, Permission, Role};
 use crate::store::{self, users};
 
@@ -90,15 +91,15 @@ fn is_email(email: &str) -> bool {
 ///
 /// # Errors
 /// `Forbidden`; `Invalid` with the fields that do not fit; `AlreadyExists`.
-pub async fn create(app: &App, actor: &Actor, user: NewUser, role: Role, request_id: Option<String>) -> Result<PrincipalId, Error> {
-    require(actor, Permission::UsersManage, actor.org, "the organization")?;
+pub async fn create(app: &App, actor: &Actor, user: NewUser, role: Role, origin: Origin) -> Result<PrincipalId, Error> {
+    require(actor, Permission::MembersManage, actor.org, "the organization")?;
     if !actor.role.is_at_least(role) {
         return Err(Error::field("/role", "You cannot give a role above your own."));
     }
     let user = checked(app, user).await?;
     let (org, now) = (actor.org, app.clock.now());
     let principal = PrincipalId::new(now);
-    let record = audit::of(actor, "user.create", &principal.to_string(), request_id);
+    let record = audit::of(actor, "user.create", &principal.to_string(), origin);
     let made = app.store.write(move |tx| {
         users::insert(tx, principal, &user.row(), now)?;
         users::add_member(tx, org, principal, role, now)?;
@@ -166,7 +167,7 @@ pub async fn change_password(
     session: SessionId,
     current: String,
     new: String,
-    request_id: Option<String>,
+    origin: Origin,
 ) -> Result<(), Error> {
     let principal = actor.principal;
     let user = app.store.read(move |reader| users::find(reader, principal)).await?;
@@ -176,7 +177,7 @@ pub async fn change_password(
     }
     let hash = app.auth.hash_password(new).await?;
     let now = app.clock.now();
-    let record = audit::of(actor, "user.change-password", &principal.to_string(), request_id);
+    let record = audit::of(actor, "user.change-password", &principal.to_string(), origin);
     app.store
         .write(move |tx| {
             users::set_password(tx, principal, &hash, now)?;

@@ -17,6 +17,7 @@ use crate::domain::failure::{EndReason, codes};
 use crate::domain::id::{PrincipalId, RunId};
 use crate::domain::journal::{NewEntry, Payload, kind};
 use crate::domain::limits::PAGE_MAX;
+use crate::domain::origin::Origin;
 use crate::domain::permission::{Actor, Permission};
 use crate::domain::time::Timestamp;
 use crate::store::journal;
@@ -93,7 +94,7 @@ pub(super) enum Verdict {
 ///
 /// # Errors
 /// `NotFound`; `Conflict` where the run has not finished; `Busy` where others are being verified or the station stops.
-pub async fn verify(app: &App, actor: &Actor, id: RunId, within: Duration, request_id: Option<String>) -> Result<Verified, Error> {
+pub async fn verify(app: &App, actor: &Actor, id: RunId, within: Duration, origin: Origin) -> Result<Verified, Error> {
     require(actor, Permission::RunsCancel, actor.org, "the run")?;
     let whole = runs::read_whole(app, actor, id).await?;
     let state = whole.run.state;
@@ -119,7 +120,7 @@ pub async fn verify(app: &App, actor: &Actor, id: RunId, within: Duration, reque
     });
     let (verdict, compared) = checked.await.map_err(|error| Error::Internal(error.to_string()))??;
     let verified = Verified::new(verdict, &compared, began.elapsed());
-    record(app, actor, actor_name, id, &verified, request_id).await?;
+    record(app, actor, actor_name, id, &verified, origin).await?;
     Ok(verified)
 }
 
@@ -263,7 +264,7 @@ pub(super) fn cut(mut text: String) -> String {
 }
 
 /// Notes the result on the run's timeline and in the audit log. A store that is open for reading only keeps neither.
-async fn record(app: &App, actor: &Actor, by: String, id: RunId, verified: &Verified, request_id: Option<String>) -> Result<(), Error> {
+async fn record(app: &App, actor: &Actor, by: String, id: RunId, verified: &Verified, origin: Origin) -> Result<(), Error> {
     if app.store.is_read_only() {
         return Ok(());
     }
@@ -273,7 +274,7 @@ async fn record(app: &App, actor: &Actor, by: String, id: RunId, verified: &Veri
         response: serde_json::to_string(verified).ok().map(Payload::Json),
         ..NewEntry::station(now, kind::RUN_VERIFIED, verified.meta(&by))
     };
-    let record = audit::of(actor, "run.verify", &id.to_string(), request_id);
+    let record = audit::of(actor, "run.verify", &id.to_string(), origin);
     let appended = app
         .store
         .write(move |tx| {

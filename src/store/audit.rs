@@ -11,6 +11,7 @@ use super::tx::Cells;
 use super::{Error, Reader, Tx, station};
 use crate::domain::failure::codes;
 use crate::domain::id::PrincipalId;
+use crate::domain::origin::Origin;
 use crate::domain::permission::Credential;
 use crate::domain::time::Timestamp;
 
@@ -47,7 +48,8 @@ pub struct Record {
     action: &'static str,
     target: String,
     outcome: Outcome,
-    request_id: Option<String>,
+    credential_id: Option<String>,
+    origin: Origin,
     detail: serde_json::Value,
 }
 
@@ -61,7 +63,8 @@ impl Record {
             action,
             target: target.to_owned(),
             outcome: Outcome::Ok,
-            request_id: None,
+            credential_id: None,
+            origin: Origin::default(),
             detail: serde_json::json!({}),
         }
     }
@@ -86,9 +89,16 @@ impl Record {
         Self { detail, ..self }
     }
 
+    /// Which of the actor's credentials: a key's public part, a session's id.
     #[must_use]
-    pub fn request(self, request_id: Option<String>) -> Self {
-        Self { request_id, ..self }
+    pub fn credential_id(self, credential_id: Option<String>) -> Self {
+        Self { credential_id, ..self }
+    }
+
+    /// The request that it was part of.
+    #[must_use]
+    pub fn origin(self, origin: Origin) -> Self {
+        Self { origin, ..self }
     }
 }
 
@@ -162,7 +172,7 @@ pub fn record(tx: &Tx<'_>, record: Record, now: Timestamp) -> Result<(), Error> 
         target: record.target,
         outcome: record.outcome.as_str().to_owned(),
         count: 1,
-        request_id: record.request_id,
+        request_id: record.origin.request_id,
         detail: record.detail.to_string(),
         hash: NOTHING_BEFORE,
     };

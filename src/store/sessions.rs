@@ -4,12 +4,14 @@ use rusqlite::named_params;
 
 use super::hash::Hash;
 use super::{Error, Reader, Tx};
-use crate::domain::id::{PrincipalId, SessionId};
+use crate::domain::failure::codes;
+use crate::domain::id::{OrgId, PrincipalId, SessionId, WorkspaceId};
 use crate::domain::time::Timestamp;
 
-pub(super) const INSERT: &str = "INSERT INTO sessions (id, token_hash, principal_id, created_at, seen_at, expires_at, user_agent)
-    VALUES (:id, :hash, :principal, :now, :now, :expires, :user_agent)";
-pub(super) const FIND: &str = "SELECT id, principal_id, seen_at, expires_at FROM sessions WHERE token_hash = :hash";
+pub(super) const INSERT: &str = "INSERT INTO sessions (id, token_hash, principal_id, created_at, seen_at, expires_at, user_agent, address, factor,
+    proved_at, org_id, workspace_id) VALUES (:id, :hash, :principal, :now, :now, :expires, :user_agent, :address, :factor, :now, :org, :workspace)";
+pub(super) const FIND: &str = "SELECT s.id, s.principal_id, p.name, s.seen_at, s.expires_at, s.proved_at, s.org_id, s.workspace_id
+    FROM sessions s JOIN principals p ON p.id = s.principal_id WHERE s.token_hash = :hash AND p.disabled_at IS NULL";
 pub(super) const TOUCH: &str = "UPDATE sessions SET seen_at = :now WHERE id = :id";
 pub(super) const DELETE: &str = "DELETE FROM sessions WHERE id = :id";
 pub(super) const DELETE_OTHERS: &str = "DELETE FROM sessions WHERE principal_id = :principal AND id <> :id";
@@ -23,14 +25,38 @@ pub struct NewSession {
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
     pub user_agent: String,
+    pub address: String,
+    pub factor: Factor,
+    /// Where it begins; the first of its person's where nothing is said.
+    pub org: Option<OrgId>,
+    pub workspace: Option<WorkspaceId>,
 }
 
-#[derive(Clone, Copy, Debug)]
+codes! {
+    /// How a session was begun.
+    Factor {
+        Password = "password",
+        /// A password and a code of an app.
+        Totp = "totp",
+        /// A password and a recovery code.
+        Recovery = "recovery",
+        Passkey = "passkey",
+        /// A one-time link.
+        Link = "link",
+    }
+}
+
+#[derive(Clone, Debug)]
 pub struct Session {
     pub id: SessionId,
     pub principal: PrincipalId,
+    pub name: String,
     pub seen_at: Timestamp,
     pub expires_at: Timestamp,
+    /// When its person last proved who they are.
+    pub proved_at: Timestamp,
+    pub org: Option<OrgId>,
+    pub workspace: Option<WorkspaceId>,
 }
 
 pub fn insert(tx: &Tx<'_>, new: &NewSession) -> Result<(), Error> {
@@ -38,7 +64,8 @@ pub fn insert(tx: &Tx<'_>, new: &NewSession) -> Result<(), Error> {
         INSERT,
         named_params! {
             ":id": new.id, ":hash": new.token_hash, ":principal": new.principal, ":now": new.created_at, ":expires": new.expires_at,
-            ":user_agent": new.user_agent,
+            ":user_agent": new.user_agent, ":address": new.address, ":factor": new.factor.as_str(), ":org": new.org,
+            ":workspace": new.workspace,
         },
     )?;
     Ok(())
@@ -49,8 +76,12 @@ pub fn find(reader: &Reader<'_>, token_hash: &Hash) -> Result<Option<Session>, E
         Ok(Session {
             id: row.get(0)?,
             principal: row.get(1)?,
-            seen_at: row.get(2)?,
-            expires_at: row.get(3)?,
+            name: row.get(2)?,
+            seen_at: row.get(3)?,
+            expires_at: row.get(4)?,
+            proved_at: row.get(5)?,
+            org: row.get(6)?,
+            workspace: row.get(7)?,
         })
     })
 }

@@ -4,10 +4,13 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 
 use crate::domain::call::EffectClass;
 use crate::domain::failure::EndReason;
-use crate::domain::id::{AgentId, ApprovalId, LedgerId, MessageId, NodeId, OrgId, PrincipalId, RunId, SessionId, VersionId, WorkspaceId};
+use crate::domain::id::{
+    AgentId, ApprovalId, InvitationId, LedgerId, MessageId, NodeId, OrgId, PasskeyId, PrincipalId, RunId, SessionId, VersionId, WorkspaceId,
+};
 use crate::domain::journal::{Lane, Phase};
 use crate::domain::manifest::RuntimeKind;
 use crate::domain::permission::Role;
+use crate::domain::plan::Plan;
 use crate::domain::run::{Environment, Holds, RunState, Trigger, WakeOn};
 use crate::domain::time::Timestamp;
 use crate::domain::wait::{ApprovalKind, ApprovalState, OnTimeout, Verb};
@@ -55,7 +58,9 @@ ids!(
     LedgerId,
     NodeId,
     ApprovalId,
-    MessageId
+    MessageId,
+    InvitationId,
+    PasskeyId
 );
 codes_as_text!(
     RunState,
@@ -72,6 +77,18 @@ codes_as_text!(
     OnTimeout,
     Verb
 );
+
+impl ToSql for Plan {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_str().into())
+    }
+}
+
+impl FromSql for Plan {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_str().map(Self::of)
+    }
+}
 
 impl ToSql for Timestamp {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {

@@ -28,6 +28,7 @@ pub(super) const FIRST_OWNER: &str =
     "SELECT m.principal_id FROM members m JOIN orgs o ON o.id = m.org_id JOIN principals p ON p.id = m.principal_id
     WHERE o.slug = :slug AND m.role = 'owner' AND p.disabled_at IS NULL ORDER BY m.created_at LIMIT 1";
 pub(super) const SET_PASSWORD: &str = "UPDATE users SET password_hash = :hash, password_changed_at = :now WHERE principal_id = :id";
+pub(super) const SET_STATION_ADMIN: &str = "UPDATE principals SET station_admin = :admin WHERE id = :id";
 
 /// A user that is to be stored.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +104,12 @@ pub fn first_owner(reader: &Reader<'_>, slug: &str) -> Result<Option<PrincipalId
 /// Whether there is any user: a station without one is not set up.
 pub fn any(reader: &Reader<'_>) -> Result<bool, Error> {
     reader.get(ANY, [], |row| row.get(0))
+}
+
+/// Whether a principal looks after the station itself.
+pub fn set_station_admin(tx: &Tx<'_>, id: PrincipalId, station_admin: bool) -> Result<(), Error> {
+    tx.execute(SET_STATION_ADMIN, named_params! { ":id": id, ":admin": station_admin })?;
+    Ok(())
 }
 
 pub fn set_password(tx: &Tx<'_>, id: PrincipalId, hash: &str, now: Timestamp) -> Result<(), Error> {

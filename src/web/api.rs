@@ -24,9 +24,9 @@ use serde::Serialize;
 
 use super::assets::is_known;
 use super::problem::Problem;
-use super::state::State;
+use crate::domain::error::ErrorCode;
 use crate::domain::id::{ApprovalId, RunId};
-use crate::domain::permission::Actor;
+use crate::domain::permission::{Actor, Credential};
 
 /// The names in a route's address.
 pub struct Segments(HttpRequest);
@@ -62,19 +62,23 @@ impl Segments {
         self.text("approval").parse().map_err(|_| Problem::not_found())
     }
 
-    /// Whether the address, where it names an organization and a workspace, names the actor's own.
+    /// Whether it is clear which workspace the request is about. One that the address names is the actor's already, see
+    /// [`super::middleware::identity`].
     ///
     /// # Errors
-    /// Others' are not found, like those that are not there.
-    pub async fn own_workspace(&self, state: &State, actor: &Actor) -> Result<(), Problem> {
-        let (org, workspace) = (self.text("org"), self.text("workspace"));
-        if org.is_empty() && workspace.is_empty() {
-            return Ok(());
-        }
-        if state.app.auth.is_own_workspace(actor, org, workspace).await? {
+    /// A program must name one of several; a browser has chosen one.
+    pub fn workspace(&self, actor: &Actor) -> Result<(), Problem> {
+        if actor.workspace_is_clear || actor.credential == Credential::Session {
             Ok(())
         } else {
-            Err(Problem::not_found())
+            Err(Problem::new(
+                ErrorCode::TenantRequired,
+                "The organization has several workspaces, and the address does not say which one is meant.",
+            )
+            .hint(format!(
+                "Write /api/v1/orgs/{}/workspaces/…; GET /api/v1/orgs/{}/workspaces lists them.",
+                actor.org, actor.org
+            )))
         }
     }
 }

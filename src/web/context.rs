@@ -7,8 +7,12 @@ use actix_web::dev::ServiceRequest;
 use actix_web::http::header;
 
 use crate::domain::id::RequestId;
+use crate::domain::origin::Origin;
 
 use super::settings::Settings;
+
+/// Of what a client says it is, what is kept.
+const USER_AGENT_CHARS_MAX: usize = 200;
 
 /// Facts about a request; it is in the request's extensions.
 #[derive(Clone, Copy, Debug)]
@@ -37,9 +41,15 @@ impl Context {
         request.extensions().get::<Self>().copied()
     }
 
-    /// The request's id as text, for the audit log.
-    pub fn request_id(request: &HttpRequest) -> Option<String> {
-        Self::get(request).map(|context| context.id.to_string())
+    /// Where the request came from, for the audit log.
+    pub fn origin(request: &HttpRequest) -> Origin {
+        let user_agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let context = Self::get(request);
+        Origin {
+            request_id: context.map(|context| context.id.to_string()),
+            address: context.map(|context| context.client),
+            user_agent: user_agent.map(|text| text.chars().take(USER_AGENT_CHARS_MAX).collect()),
+        }
     }
 }
 

@@ -9,23 +9,31 @@ pub mod upload;
 use std::future::{Ready, ready};
 use std::marker::PhantomData;
 use std::rc::Rc;
+use std::time::Duration;
 
 use actix_web::dev::Payload;
-use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 
 use crate::domain::error::ErrorCode;
+use crate::domain::id::{PrincipalId, SessionId};
 use crate::domain::permission::{Access, Actor, DenyReason, Permission, Resource, authorize};
 
 use super::middleware::identity::{Identity, Known};
 use super::problem::Problem;
+use super::state::State;
+use crate::domain::time::Timestamp;
 
 /// Who may call a route, as its handler's first argument says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
     Nothing,
-    /// Anyone who is signed in with a browser.
+    /// Anyone who is signed in with a browser, a member of an organization or not.
+    Session,
+    /// Any member who is signed in with a browser.
     SignedIn,
     Permission(Permission),
+    /// A permission, and of a browser's person a proof of who they are that is not old.
+    Proved(Permission),
 }
 
 /// A first argument that says who may call.
@@ -50,7 +58,10 @@ pub trait Grants: 'static {
     const PERMISSION: Permission;
 }
 
-permissions! { OverviewRead AgentsRead AgentsWrite RunsRead RunsStart RunsCancel RunsMessage ApprovalsRead ApprovalsDecide KeysManage }
+permissions! {
+    OverviewRead AgentsRead AgentsWrite RunsRead RunsStart RunsCancel RunsMessage ApprovalsRead ApprovalsDecide OrgRead OrgManage OrgOwn
+    MembersManage KeysOwn KeysManage PolicyRead PolicyManage AuditRead StationManage
+}
 
 /// The route is for everyone; who is asking is known where they are.
 #[derive(Debug)]
@@ -73,6 +84,31 @@ impl<P> Authorized<P> {
     }
 }
 
+/// The route is for anyone with a session, a member of an organization or not.
+#[derive(Debug)]
+pub struct Person {
+    pub principal: PrincipalId,
+    pub name: String,
+    pub session: SessionId,
+    pub proved_at: Timestamp,
+}
+
+/// The route is for those with a permission who, in a browser, have proved within [`PROOF_LASTS`] who they are.
+#[derive(Debug)]
+pub struct Proved<P> {
+    pub known: Rc<Known>,
+    permission: PhantomData<P>,
+}
+
+impl<P> Proved<P> {
+    pub fn actor(&self) -> &Actor {
+        &self.known.actor
+    }
+}
+
+/// How long a proof of who one is serves for sensitive actions.
+pub const PROOF_LASTS: Duration = Duration::from_mins(10);
+
 impl FromRequest for Public {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;
@@ -93,10 +129,7 @@ impl FromRequest for SignedIn {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(match known(request) {
             Ok(known) if known.session.is_some() => Ok(Self(known)),
-            Ok(_) => Err(Problem::new(
-                ErrorCode::Forbidden,
-                "This is for browsers that are signed in, not for API keys.",
-            )),
+            Ok(_) => Err(only_browsers()),
             Err(problem) => Err(problem),
         })
     }
@@ -111,20 +144,86 @@ impl<P: Grants> FromRequest for Authorized<P> {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(known(request).and_then(|known| {
-            let own = Resource { org: known.actor.org };
-            match authorize(&known.actor, P::PERMISSION, own) {
-                Access::Allow => Ok(Self {
+        ready(permitted(request, P::PERMISSION).map(|known| Self {
+            known,
+            permission: PhantomData,
+        }))
+    }
+}
+
+impl<P: Grants> FromRequest for Proved<P> {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(permitted(request, P::PERMISSION).and_then(|known| {
+            let now = request.app_data::<web::Data<State>>().map(|state| state.app.clock.now());
+            match (known.proved_at, now) {
+                (Some(at), Some(now)) if now.since(at) >= PROOF_LASTS => Err(Problem::new(
+                    ErrorCode::ProofRequired,
+                    "This is sensitive, and it is a while since you proved who you are.",
+                )
+                .hint("Confirm it on the page /prove, then do it again.")),
+                _ => Ok(Self {
                     known,
                     permission: PhantomData,
                 }),
-                Access::Deny(reason) => {
-                    request.extensions_mut().insert(Denied(P::PERMISSION));
-                    Err(denied(P::PERMISSION, reason))
-                }
             }
         }))
     }
+}
+
+impl<P: Grants> Declares for Proved<P> {
+    const NEEDS: Needs = Needs::Proved(P::PERMISSION);
+}
+
+impl FromRequest for Person {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let of_session = |principal, name: &str, session: Option<SessionId>, proved_at: Option<Timestamp>| match (session, proved_at) {
+            (Some(session), Some(proved_at)) => Ok(Self {
+                principal,
+                name: name.to_owned(),
+                session,
+                proved_at,
+            }),
+            _ => Err(only_browsers()),
+        };
+        ready(match Identity::of(request) {
+            Identity::Known(known) => of_session(known.actor.principal, &known.actor.name, known.session, known.proved_at),
+            Identity::Stranger(stranger) => of_session(stranger.principal, &stranger.name, stranger.session, stranger.proved_at),
+            Identity::Nobody => Err(Problem::unauthenticated()),
+            Identity::BadKey => Err(bad_key()),
+        })
+    }
+}
+
+impl Declares for Person {
+    const NEEDS: Needs = Needs::Session;
+}
+
+/// Whoever asks, where it is somebody with the permission.
+fn permitted(request: &HttpRequest, permission: Permission) -> Result<Rc<Known>, Problem> {
+    let known = known(request)?;
+    let own = Resource { org: known.actor.org };
+    match authorize(&known.actor, permission, own) {
+        Access::Allow => Ok(known),
+        Access::Deny(reason) => {
+            request.extensions_mut().insert(Denied(permission));
+            Err(denied(permission, reason))
+        }
+    }
+}
+
+fn only_browsers() -> Problem {
+    Problem::new(ErrorCode::Forbidden, "This is for browsers that are signed in, not for API keys.")
+}
+
+fn bad_key() -> Problem {
+    Problem::new(ErrorCode::Unauthenticated, "The API key is wrong, expired or revoked.")
+        .hint("Make a new one with “agentstation key create”.")
 }
 
 impl<P: Grants> Declares for Authorized<P> {
@@ -138,11 +237,11 @@ pub struct Denied(pub Permission);
 fn known(request: &HttpRequest) -> Result<Rc<Known>, Problem> {
     match Identity::of(request) {
         Identity::Known(known) => Ok(known),
+        Identity::Stranger(stranger) if stranger.foreign => Err(Problem::not_found()),
+        Identity::Stranger(_) => Err(Problem::new(ErrorCode::NoOrganization, "You are a member of no organization.")
+            .hint("Ask for an invitation, and open its link.")),
         Identity::Nobody => Err(Problem::unauthenticated()),
-        Identity::BadKey => Err(
-            Problem::new(ErrorCode::Unauthenticated, "The API key is wrong, expired or revoked.")
-                .hint("Make a new one with “agentstation key create”."),
-        ),
+        Identity::BadKey => Err(bad_key()),
     }
 }
 

@@ -20,7 +20,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
-use self::view::{Notice, Shell};
+use self::view::{Notice, Shell, Tab};
 use super::cookies;
 use super::middleware::counts::Counts;
 use super::middleware::identity::Known;
@@ -39,6 +39,50 @@ fn shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<S
         nav,
         counts: Counts::of(request),
         notice: notice(request),
+        tabs: Vec::new(),
+    }
+}
+
+/// The frame of a page of the settings: of the organization, and for station admins of the station.
+fn settings_shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<String>, here: &str) -> Shell {
+    let pages: [(&str, &str, Permission); 10] = [
+        ("/settings", "Organization", Permission::OrgRead),
+        ("/settings/workspaces", "Workspaces", Permission::OrgRead),
+        ("/settings/members", "Members", Permission::OrgRead),
+        ("/settings/roles", "Roles", Permission::OrgRead),
+        ("/settings/keys", "Keys and services", Permission::KeysManage),
+        ("/settings/policy", "Policy", Permission::PolicyRead),
+        ("/settings/audit", "Audit log", Permission::AuditRead),
+        ("/station/orgs", "Organizations", Permission::StationManage),
+        ("/station/mail", "Mail", Permission::StationManage),
+        ("/station/security", "Security", Permission::StationManage),
+    ];
+    let open = pages.into_iter().filter(|(_, _, permission)| may(&known.actor, *permission));
+    Shell {
+        tabs: open.map(|(path, word, _)| tab(path, word, here)).collect(),
+        ..shell(state, request, known, title, "settings")
+    }
+}
+
+/// The frame of a page of one's own account.
+fn account_shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<String>, here: &str) -> Shell {
+    let pages = [
+        ("/account", "Profile"),
+        ("/account/sign-in", "Signing in"),
+        ("/account/sessions", "Sessions"),
+        ("/account/keys", "API keys"),
+    ];
+    Shell {
+        tabs: pages.into_iter().map(|(path, word)| tab(path, word, here)).collect(),
+        ..shell(state, request, known, title, "account")
+    }
+}
+
+fn tab(path: &'static str, word: &'static str, here: &str) -> Tab {
+    Tab {
+        path,
+        word,
+        current: path == here,
     }
 }
 

@@ -215,10 +215,12 @@ impl Problem {
 /// The only map from code to status.
 pub const fn status_of(code: ErrorCode) -> StatusCode {
     match code {
-        ErrorCode::BadRequest => StatusCode::BAD_REQUEST,
+        ErrorCode::BadRequest | ErrorCode::TenantRequired => StatusCode::BAD_REQUEST,
         ErrorCode::Invalid | ErrorCode::AgentRejected | ErrorCode::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorCode::Unauthenticated => StatusCode::UNAUTHORIZED,
-        ErrorCode::Forbidden | ErrorCode::CrossSite => StatusCode::FORBIDDEN,
+        ErrorCode::Forbidden | ErrorCode::CrossSite | ErrorCode::NoOrganization | ErrorCode::ProofRequired | ErrorCode::PlanLimit => {
+            StatusCode::FORBIDDEN
+        }
         ErrorCode::NotFound => StatusCode::NOT_FOUND,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::Conflict | ErrorCode::AlreadyExists | ErrorCode::IdempotencyInProgress => StatusCode::CONFLICT,
@@ -238,6 +240,10 @@ pub const fn title_of(code: ErrorCode) -> &'static str {
         ErrorCode::Invalid => "Some fields do not fit",
         ErrorCode::Unauthenticated => "Not signed in",
         ErrorCode::Forbidden => "Not allowed",
+        ErrorCode::NoOrganization => "Not a member of any organization",
+        ErrorCode::TenantRequired => "Which workspace?",
+        ErrorCode::ProofRequired => "Prove again that it is you",
+        ErrorCode::PlanLimit => "The plan does not include more",
         ErrorCode::CrossSite => "Sent from another site",
         ErrorCode::NotFound => "Not found",
         ErrorCode::MethodNotAllowed => "Method not allowed",
@@ -267,6 +273,8 @@ impl From<services::Error> for Problem {
         use services::Error;
         match error {
             Error::NotFound(_) => Self::not_found(),
+            Error::PlanLimit(what) => Self::new(ErrorCode::PlanLimit, what)
+                .hint("Ask whoever looks after the station for a larger plan, or remove what is no longer needed."),
             Error::Forbidden(permission) => Self::new(ErrorCode::Forbidden, format!("You may not do this: it needs {permission}."))
                 .hint("Ask an owner or admin of the organization."),
             Error::WrongCredentials => Self::new(ErrorCode::Unauthenticated, "The e-mail address or the password is wrong."),

@@ -1,6 +1,14 @@
 //! The route table: every address of the station, each with what it needs. A handler's first argument says who may
 //! call it; the table takes that from the handler's type, so the two cannot differ.
 
+mod account;
+mod audit;
+mod keys;
+mod members;
+mod orgs;
+mod policy;
+mod station;
+
 use std::collections::BTreeMap;
 
 use actix_web::http::Method;
@@ -71,6 +79,33 @@ where
     line(Method::POST, path, handler)
 }
 
+fn put<F, Args>(path: &'static str, handler: F) -> Line
+where
+    F: Handler<Args>,
+    Args: Arguments,
+    F::Output: Responder + 'static,
+{
+    line(Method::PUT, path, handler)
+}
+
+fn patch<F, Args>(path: &'static str, handler: F) -> Line
+where
+    F: Handler<Args>,
+    Args: Arguments,
+    F::Output: Responder + 'static,
+{
+    line(Method::PATCH, path, handler)
+}
+
+fn delete<F, Args>(path: &'static str, handler: F) -> Line
+where
+    F: Handler<Args>,
+    Args: Arguments,
+    F::Output: Responder + 'static,
+{
+    line(Method::DELETE, path, handler)
+}
+
 /// Every route.
 pub fn table() -> Vec<Line> {
     let mut lines = vec![
@@ -82,6 +117,13 @@ pub fn table() -> Vec<Line> {
     ];
     lines.extend(page_lines());
     lines.extend(api_lines());
+    lines.extend(account::lines());
+    lines.extend(orgs::lines());
+    lines.extend(members::lines());
+    lines.extend(keys::lines());
+    lines.extend(policy::lines());
+    lines.extend(audit::lines());
+    lines.extend(station::lines());
     lines
 }
 
@@ -95,10 +137,6 @@ fn page_lines() -> Vec<Line> {
         get("/sign-in/link", pages::sign_in::show_link),
         post("/sign-in/link", pages::sign_in::submit_link),
         post("/sign-out", pages::sign_in::sign_out),
-        get("/account", pages::account::show),
-        post("/account/keys", pages::account::create_key),
-        post("/account/keys/{key}/revoke", pages::account::revoke_key),
-        post("/account/password", pages::account::change_password),
         get("/agents", pages::agents::list::show),
         get("/agents/new", pages::agents::new::show),
         post("/agents/new", pages::agents::new::submit),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agentstation::domain::origin::Origin;
 use agentstation::domain::permission::{Permission, Role};
 use agentstation::domain::time::{SimClock, Timestamp};
 use agentstation::services::auth::{SESSION_IDLE, SESSION_MAX};
@@ -231,7 +232,11 @@ async fn a_key_does_what_its_scopes_say_and_no_more_than_its_maker() {
         name: "New".to_owned(),
         password: PASSWORD.to_owned(),
     };
-    assert!(users::create(&station.app, &admin, over, Role::Owner, None).await.is_err());
+    assert!(
+        users::create(&station.app, &admin, over, Role::Owner, Origin::default())
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]

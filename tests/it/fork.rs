@@ -2,6 +2,7 @@
 
 use agentstation::domain::id::RunId;
 use agentstation::domain::journal::{EntryView, Phase};
+use agentstation::domain::origin::Origin;
 use agentstation::domain::permission::Permission;
 use agentstation::domain::run::RunState;
 use agentstation::services::fork::{self, Fork};
@@ -29,7 +30,9 @@ fn from(run: RunId, seq: u64) -> Fork {
 }
 
 async fn try_fork(station: &TestStation, fork: Fork) -> Result<RunId, Error> {
-    fork::fork(&station.app, &station.actor().await, fork, None).await.map(|run| run.id)
+    fork::fork(&station.app, &station.actor().await, fork, Origin::default())
+        .await
+        .map(|run| run.id)
 }
 
 async fn forked(station: &TestStation, fork: Fork) -> Ended {
@@ -53,7 +56,7 @@ fn answered(ended: &[EntryView], kind: &str, nth: usize) -> u64 {
 }
 
 async fn assert_verified(station: &TestStation, id: RunId) {
-    let found = verify::verify(&station.app, &station.actor().await, id, verify::WITHIN, None)
+    let found = verify::verify(&station.app, &station.actor().await, id, verify::WITHIN, Origin::default())
         .await
         .unwrap();
     assert_eq!(found.result, Outcome::Identical, "{} {:?}", found.text, found.difference);
@@ -342,7 +345,9 @@ async fn there_is_no_fork_where_something_is_open() {
     let fork = try_fork(&station, from(id, before)).await.unwrap();
     site.until_asked(4).await;
     for id in [id, fork] {
-        runs::cancel(&station.app, &station.actor().await, id, None).await.unwrap();
+        runs::cancel(&station.app, &station.actor().await, id, Origin::default())
+            .await
+            .unwrap();
         station.end(id).await.because("cancelled");
     }
 }
@@ -383,7 +388,9 @@ async fn there_is_no_fork_where_a_person_is_yet_to_decide_or_a_child_is_not_read
     let asked = pending_of(&station.owner(), &fork.to_string()).await;
     assert_eq!(asked["action"], "go-on");
     for id in [id, fork] {
-        runs::cancel(&station.app, &station.actor().await, id, None).await.unwrap();
+        runs::cancel(&station.app, &station.actor().await, id, Origin::default())
+            .await
+            .unwrap();
         station.end(id).await.because("cancelled");
     }
 }

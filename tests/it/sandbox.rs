@@ -1,5 +1,6 @@
 //! What hostile and broken agents meet: each limit ends the run under its own name, and the station goes on.
 
+use agentstation::domain::origin::Origin;
 use agentstation::domain::run::RunState;
 use agentstation::llm::{Model, Models, Scripted};
 use agentstation::services::{Error, runs};
@@ -261,7 +262,9 @@ async fn a_computing_run_is_cancelled() {
     let agent = station.publish(script("guest", "[limits]\nfuel = 1_000_000_000_000\n", LOOP)).await;
     let id = station.begin(&agent, &json!({})).await;
     station.until_entry(id, |entry| entry.kind == "segment.started").await;
-    runs::cancel(&station.app, &station.actor().await, id, None).await.unwrap();
+    runs::cancel(&station.app, &station.actor().await, id, Origin::default())
+        .await
+        .unwrap();
     let ended = station.end(id).await.because("cancelled");
     assert_eq!(ended.run.state, RunState::Cancelled);
     assert_answers(&station).await;
@@ -276,7 +279,9 @@ async fn a_run_is_cancelled_while_a_model_answers_and_the_money_is_settled() {
         .await;
     let id = station.begin(&agent, &json!({})).await;
     station.until_entry(id, |entry| entry.kind == "models.chat").await;
-    runs::cancel(&station.app, &station.actor().await, id, None).await.unwrap();
+    runs::cancel(&station.app, &station.actor().await, id, Origin::default())
+        .await
+        .unwrap();
     let ended = station.end(id).await.because("cancelled");
     let call: Vec<&str> = ended
         .entries
@@ -358,7 +363,9 @@ async fn a_run_that_only_begins_segments_is_stopped_like_any_other() {
     let patient = station.publish(script("patient", "", source)).await;
     let id = station.begin(&patient, &json!({})).await;
     station.until_entry(id, |entry| entry.segment > 3).await;
-    runs::cancel(&station.app, &station.actor().await, id, None).await.unwrap();
+    runs::cancel(&station.app, &station.actor().await, id, Origin::default())
+        .await
+        .unwrap();
     station.end(id).await.because("cancelled");
 }
 

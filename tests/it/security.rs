@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use agentstation::domain::id::{AgentId, RunId};
+use agentstation::domain::origin::Origin;
 use agentstation::domain::permission::{Access, Actor, Permission, Resource, Role, authorize};
 use agentstation::domain::time::Timestamp;
 use agentstation::services::{keys, users};
@@ -105,7 +106,7 @@ async fn key_for(station: &TestStation, actor: &Actor) -> String {
         scopes: None,
         lasts: keys::LASTS_DEFAULT,
     };
-    keys::create(&station.app, &maker, new, None).await.unwrap()
+    keys::create(&station.app, &maker, new, Origin::default()).await.unwrap()
 }
 
 async fn check_all(lines: &[Line], http: &Http, actor: &Actor, is_session: bool) {

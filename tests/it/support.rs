@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use agentstation::config::{Config, Overrides};
+use agentstation::domain::origin::Origin;
 use agentstation::domain::permission::{Actor, Permission, Role};
 use agentstation::domain::time::{Clock, SharedClock, SystemClock};
 use agentstation::llm::Models;
@@ -141,7 +142,7 @@ async fn key_of(app: &App, actor: &Actor, scopes: Option<Vec<Permission>>) -> St
         scopes,
         lasts: keys::LASTS_DEFAULT,
     };
-    keys::create(app, actor, new, None).await.unwrap()
+    keys::create(app, actor, new, Origin::default()).await.unwrap()
 }
 
 /// A running station with an owner and their API key.
@@ -204,7 +205,9 @@ impl TestStation {
             name: role.to_string(),
             password: PASSWORD.to_owned(),
         };
-        users::create(&self.app, &self.actor().await, new, role, None).await.unwrap();
+        users::create(&self.app, &self.actor().await, new, role, Origin::default())
+            .await
+            .unwrap();
         email
     }
 

@@ -1,6 +1,7 @@
 //! Verifying finished runs: the same, the same as far as it goes, or where it differs and how.
 
 use agentstation::domain::id::RunId;
+use agentstation::domain::origin::Origin;
 use agentstation::services::verify::{self, Outcome, Verified};
 use agentstation::services::{Error, runs};
 use serde_json::{Value, json};
@@ -21,7 +22,7 @@ async fn station() -> TestStation {
 }
 
 async fn verified(station: &TestStation, id: RunId) -> Verified {
-    verify::verify(&station.app, &station.actor().await, id, verify::WITHIN, None)
+    verify::verify(&station.app, &station.actor().await, id, verify::WITHIN, Origin::default())
         .await
         .unwrap()
 }
@@ -167,7 +168,9 @@ async fn stopped(station: &TestStation, site: &Site) -> Ended {
     let agent = station.publish(script("asking", &extra, source)).await;
     let id = station.begin(&agent, &json!({ "url": site.url("/") })).await;
     site.until_asked(1).await;
-    runs::cancel(&station.app, &station.actor().await, id, None).await.unwrap();
+    runs::cancel(&station.app, &station.actor().await, id, Origin::default())
+        .await
+        .unwrap();
     station.end(id).await.because("cancelled")
 }
 
@@ -412,7 +415,7 @@ async fn a_live_run_gets_its_slot_while_another_is_verified() {
         ))
         .await;
     let (app, actor) = (station.app.clone(), station.actor().await);
-    let verifying = tokio::spawn(async move { verify::verify(&app, &actor, long, verify::WITHIN, None).await });
+    let verifying = tokio::spawn(async move { verify::verify(&app, &actor, long, verify::WITHIN, Origin::default()).await });
     let slots = station.app.slots() as usize;
     let mut live = Vec::new();
     for _ in 0..slots {
@@ -421,7 +424,9 @@ async fn a_live_run_gets_its_slot_while_another_is_verified() {
     site.until_asked(slots).await;
     let still_at_it = !verifying.is_finished();
     for id in live {
-        runs::cancel(&station.app, &station.actor().await, id, None).await.unwrap();
+        runs::cancel(&station.app, &station.actor().await, id, Origin::default())
+            .await
+            .unwrap();
         station.end(id).await.because("cancelled");
     }
     assert!(
@@ -442,7 +447,9 @@ async fn a_run_under_way_is_refused_and_time_is_limited() {
     site.until_asked(1).await;
     let answer = station.owner().post(&format!("/api/v1/runs/{id}/verify"), &Value::Null).await;
     assert_eq!(answer.expect(409).problem(), "conflict");
-    runs::cancel(&station.app, &station.actor().await, id, None).await.unwrap();
+    runs::cancel(&station.app, &station.actor().await, id, Origin::default())
+        .await
+        .unwrap();
     station.end(id).await;
 
     let looping = script(
@@ -453,7 +460,7 @@ async fn a_run_under_way_is_refused_and_time_is_limited() {
     let long = station.publish(looping).await;
     let long = station.run(&long, &json!({})).await.because("fuel_exhausted").run.id;
     let within = std::time::Duration::from_millis(30);
-    let found = verify::verify(&station.app, &station.actor().await, long, within, None)
+    let found = verify::verify(&station.app, &station.actor().await, long, within, Origin::default())
         .await
         .unwrap();
     assert_eq!(found.result, Outcome::Unverifiable, "{}", found.text);
@@ -509,7 +516,7 @@ async fn others_runs_and_those_without_leave_are_refused() {
     nobody.expect(404);
     let mut other = station.actor().await;
     other.org = agentstation::domain::id::OrgId::new(station.app.clock.now());
-    let refused = verify::verify(&station.app, &other, id, verify::WITHIN, None).await;
+    let refused = verify::verify(&station.app, &other, id, verify::WITHIN, Origin::default()).await;
     assert!(matches!(refused, Err(Error::NotFound(_))), "{refused:?}");
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentstation::domain::money::Price;
+use agentstation::domain::origin::Origin;
 use agentstation::domain::run::RunState;
 use agentstation::domain::wait::{ApprovalState, Verb};
 use agentstation::llm::{Model, Models, Scripted};
@@ -98,7 +99,7 @@ async fn the_first_decision_holds_and_the_second_hears_who_made_it() {
         arguments: None,
         reason: String::new(),
     };
-    let second = approvals::decide(&station.app, &station.actor().await, asked.id, again, None).await;
+    let second = approvals::decide(&station.app, &station.actor().await, asked.id, again, Origin::default()).await;
     let Err(Error::Conflict(why)) = second else { panic!("{second:?}") };
     assert!(why.contains("Ana") && why.contains("approve"), "{why}");
     assert_eq!(station.end(id).await.succeeded()["verb"], "approve");
@@ -125,7 +126,7 @@ async fn a_cancelled_run_takes_back_what_it_asked() {
     let id = station.begin(&agent, &json!({})).await;
     let asked = station.until_asked(id).await;
     let actor = station.actor().await;
-    runs::cancel(&station.app, &actor, id, None).await.unwrap();
+    runs::cancel(&station.app, &actor, id, Origin::default()).await.unwrap();
     assert_eq!(station.end(id).await.run.state, RunState::Cancelled);
     assert_eq!(
         approvals::get(&station.app, &actor, asked.id).await.unwrap().state,
@@ -295,7 +296,9 @@ async fn cancelling_a_parent_cancels_its_children() {
     let id = station.begin(&parent, &json!({})).await;
     let child = station.until_child(id).await;
     station.until_state(child, RunState::Waiting).await;
-    runs::cancel(&station.app, &station.actor().await, id, None).await.unwrap();
+    runs::cancel(&station.app, &station.actor().await, id, Origin::default())
+        .await
+        .unwrap();
     assert_eq!(station.end(id).await.run.state, RunState::Cancelled);
     assert_eq!(station.end(child).await.run.state, RunState::Cancelled);
 }

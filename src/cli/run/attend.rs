@@ -13,6 +13,7 @@ use super::super::{colours, data, say};
 use super::lines::Lines;
 use crate::domain::id::RunId;
 use crate::domain::journal::EntryView;
+use crate::domain::origin::Origin;
 use crate::domain::run::RunState;
 use crate::domain::wait::{ApprovalState, Verb};
 use crate::services::approvals::{self, Decide};
@@ -104,7 +105,7 @@ impl<'a> Attendant<'a> {
                 interrupted = tokio::signal::ctrl_c() => {
                     interrupted?;
                     say("stopping the run; press Ctrl-C again to give up at once");
-                    runs::cancel(app, actor, self.id, None).await?;
+                    runs::cancel(app, actor, self.id, Origin::default()).await?;
                 }
             }
         }
@@ -181,14 +182,14 @@ impl<'a> Attendant<'a> {
     async fn give_up(&mut self) -> anyhow::Result<()> {
         say("nobody can decide here, so the run is stopped; run it in a terminal, or with --approve-all or --deny-all");
         self.given_up = true;
-        runs::cancel(&self.station.app, &self.station.actor, self.id, None).await?;
+        runs::cancel(&self.station.app, &self.station.actor, self.id, Origin::default()).await?;
         Ok(())
     }
 
     /// Decides. Returns whether that is done with.
     async fn answer(&self, approval: &Approval, verb: Verb, arguments: Option<serde_json::Value>, reason: String) -> anyhow::Result<bool> {
         let decide = Decide { verb, arguments, reason };
-        match approvals::decide(&self.station.app, &self.station.actor, approval.id, decide, None).await {
+        match approvals::decide(&self.station.app, &self.station.actor, approval.id, decide, Origin::default()).await {
             // Time decided first.
             Ok(_) | Err(services::Error::Conflict(_)) => Ok(true),
             Err(services::Error::Invalid(fields)) => {

@@ -7,8 +7,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::domain::permission::Actor;
+use super::Bearer;
 use crate::domain::time::Timestamp;
+use crate::store::orgs::Tenant;
+
+/// A key's public part, and the organization and workspace that the request names.
+pub(super) type Lookup = (String, Tenant);
 
 /// A copy is not trusted for longer than this.
 const FRESH_FOR: Duration = Duration::from_secs(5);
@@ -17,7 +21,7 @@ const KEYS_MAX: usize = 4_096;
 /// What is known of one key.
 #[derive(Clone)]
 pub(super) struct KnownKey {
-    pub actor: Arc<Actor>,
+    pub bearer: Bearer,
     pub secret_hash: Arc<[u8]>,
     pub expires_at: Option<Timestamp>,
     pub read_at: Timestamp,
@@ -25,7 +29,7 @@ pub(super) struct KnownKey {
 
 #[derive(Default)]
 struct Kept {
-    keys: HashMap<String, KnownKey>,
+    keys: HashMap<Lookup, KnownKey>,
     /// Raised at each change.
     generation: u64,
 }
@@ -41,7 +45,7 @@ impl KeyCache {
     }
 
     /// The key where it is fresh, else the generation to keep a new copy under.
-    pub fn find(&self, id: &str, now: Timestamp) -> Result<KnownKey, u64> {
+    pub fn find(&self, id: &Lookup, now: Timestamp) -> Result<KnownKey, u64> {
         let kept = self.lock();
         match kept.keys.get(id) {
             Some(key) if now.since(key.read_at) < FRESH_FOR => Ok(key.clone()),
@@ -50,13 +54,13 @@ impl KeyCache {
     }
 
     /// Keeps what was read, unless something changed since `generation`.
-    pub fn keep(&self, id: &str, key: KnownKey, generation: u64) {
+    pub fn keep(&self, id: Lookup, key: KnownKey, generation: u64) {
         let mut kept = self.lock();
         if kept.generation == generation {
             if kept.keys.len() >= KEYS_MAX {
                 kept.keys.clear();
             }
-            kept.keys.insert(id.to_owned(), key);
+            kept.keys.insert(id, key);
         }
     }
 
@@ -69,46 +73,49 @@ impl KeyCache {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Standing;
     use super::*;
-    use crate::domain::id::{OrgId, PrincipalId, WorkspaceId};
-    use crate::domain::permission::{Credential, Role};
+    use crate::domain::id::PrincipalId;
 
     fn key(read_at: Timestamp) -> KnownKey {
         KnownKey {
-            actor: Arc::new(Actor {
+            bearer: Bearer {
                 principal: PrincipalId::new(read_at),
                 name: "Ana".to_owned(),
-                org: OrgId::new(read_at),
-                workspace: WorkspaceId::new(read_at),
-                role: Role::Owner,
-                credential: Credential::ApiKey,
-                scopes: None,
-            }),
+                standing: Standing::Homeless,
+                credential_id: "k".to_owned(),
+                session: None,
+                proved_at: None,
+            },
             secret_hash: Arc::from([1_u8].as_slice()),
             expires_at: None,
             read_at,
         }
     }
 
+    fn lookup() -> Lookup {
+        ("k".to_owned(), Tenant::default())
+    }
+
     #[test]
     fn a_copy_serves_until_it_is_old_or_something_changed() {
         let cache = KeyCache::default();
         let now = Timestamp::from_ms(10_000);
-        let generation = cache.find("k", now).err().unwrap();
-        cache.keep("k", key(now), generation);
-        assert!(cache.find("k", now).is_ok());
-        assert!(cache.find("k", now.plus(FRESH_FOR)).is_err());
+        let generation = cache.find(&lookup(), now).err().unwrap();
+        cache.keep(lookup(), key(now), generation);
+        assert!(cache.find(&lookup(), now).is_ok());
+        assert!(cache.find(&lookup(), now.plus(FRESH_FOR)).is_err());
         cache.forget_all();
-        assert!(cache.find("k", now).is_err());
+        assert!(cache.find(&lookup(), now).is_err());
     }
 
     #[test]
     fn what_was_read_before_a_change_is_not_kept_after_it() {
         let cache = KeyCache::default();
         let now = Timestamp::from_ms(10_000);
-        let generation = cache.find("k", now).err().unwrap();
+        let generation = cache.find(&lookup(), now).err().unwrap();
         cache.forget_all();
-        cache.keep("k", key(now), generation);
-        assert!(cache.find("k", now).is_err());
+        cache.keep(lookup(), key(now), generation);
+        assert!(cache.find(&lookup(), now).is_err());
     }
 }

@@ -11,6 +11,7 @@ use super::*;
 use crate::domain::id::{PrincipalId, RunId, VersionId, WorkspaceId};
 use crate::domain::manifest::Manifest;
 use crate::domain::permission::Role;
+use crate::domain::plan::Plan;
 
 const MANIFEST: &str = "name = \"a\"\nversion = \"1.0.0\"\nsummary = \"s\"\nruntime = \"javascript\"\nentry = \"a.js\"\n";
 const NOW: Timestamp = Timestamp::from_ms(1_763_700_000_000);
@@ -21,7 +22,7 @@ async fn agent(fixture: &Fixture) -> (OrgId, AgentId) {
     let (org, workspace, person) = (OrgId::new(NOW), WorkspaceId::new(NOW), PrincipalId::new(NOW));
     let agent = AgentId::new(NOW);
     let written = fixture.store.write(move |tx| {
-        orgs::insert(tx, org, "o", "o", NOW)?;
+        orgs::insert(tx, org, "o", "o", Plan::Enterprise, NOW)?;
         orgs::insert_workspace(tx, org, workspace, "w", "w", NOW)?;
         let new = users::NewUser {
             email: "a@b.c",

@@ -11,6 +11,7 @@ use super::*;
 use crate::domain::id::{NodeId, WorkspaceId};
 use crate::domain::manifest::Manifest;
 use crate::domain::permission::Role;
+use crate::domain::plan::Plan;
 use crate::domain::run::{Hold, Holds};
 
 const MANIFEST: &str = "name = \"a\"\nversion = \"1.0.0\"\nsummary = \"s\"\nruntime = \"javascript\"\nentry = \"a.js\"\n";
@@ -103,7 +104,7 @@ impl Case {
                 .store
                 .write(move |tx| {
                     let (name, email) = (format!("o{n}"), format!("p{n}@example.com"));
-                    orgs::insert(tx, org, &name, &name, NOW)?;
+                    orgs::insert(tx, org, &name, &name, Plan::Enterprise, NOW)?;
                     orgs::insert_workspace(tx, org, workspace, "w", "w", NOW)?;
                     let new = users::NewUser {
                         email: &email,

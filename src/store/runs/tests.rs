@@ -10,6 +10,7 @@ use super::*;
 use crate::domain::id::{NodeId, WorkspaceId};
 use crate::domain::manifest::Manifest;
 use crate::domain::permission::Role;
+use crate::domain::plan::Plan;
 
 const MANIFEST: &str = "name = \"a\"\nversion = \"1.0.0\"\nsummary = \"s\"\nruntime = \"javascript\"\nentry = \"a.js\"\n";
 const NOW: Timestamp = Timestamp::from_ms(1_763_700_000_000);
@@ -34,7 +35,7 @@ impl World {
         let scope = Scope { org, workspace };
         store
             .write(move |tx| {
-                orgs::insert(tx, org, "o", "o", NOW)?;
+                orgs::insert(tx, org, "o", "o", Plan::Enterprise, NOW)?;
                 orgs::insert_workspace(tx, org, workspace, "w", "w", NOW)?;
                 users::insert(
                     tx,

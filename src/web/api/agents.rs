@@ -118,7 +118,7 @@ pub async fn list(
     query: Query<ListQuery>,
 ) -> Result<HttpResponse, Problem> {
     let actor = auth.actor();
-    segments.own_workspace(&state, actor).await?;
+    segments.workspace(actor)?;
     let query = query.0;
     let limit = limit(query.limit)?;
     let search = query.q.filter(|q| !q.trim().is_empty());
@@ -145,9 +145,9 @@ pub async fn create(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let actor = auth.actor();
-    segments.own_workspace(&state, actor).await?;
-    let request_id = Context::request_id(&request);
-    let (agent, version) = agents::create(&state.app, actor, parts.into_upload(&request)?, Target::New, request_id).await?;
+    segments.workspace(actor)?;
+    let origin = Context::origin(&request);
+    let (agent, version) = agents::create(&state.app, actor, parts.into_upload(&request)?, Target::New, origin).await?;
     Ok(HttpResponse::Created()
         .insert_header(("location", format!("/api/v1/agents/{}", agent.id)))
         .json(UploadedBody {
@@ -194,7 +194,7 @@ pub async fn check(
     )
 )]
 pub async fn show(auth: Authorized<may::AgentsRead>, state: web::Data<State>, segments: Segments) -> Result<HttpResponse, Problem> {
-    segments.own_workspace(&state, auth.actor()).await?;
+    segments.workspace(auth.actor())?;
     let agent = agents::find(&state.app, auth.actor(), &segments.agent()).await?;
     Ok(HttpResponse::Ok().json(AgentBody::from(&agent)))
 }

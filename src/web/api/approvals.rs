@@ -133,7 +133,7 @@ pub async fn list(
     query: Query<ListQuery>,
 ) -> Result<HttpResponse, Problem> {
     let actor = auth.actor();
-    segments.own_workspace(&state, actor).await?;
+    segments.workspace(actor)?;
     let query = query.0;
     let wanted = match &query.state {
         Some(text) => ApprovalState::parse(text).ok_or_else(|| Problem::invalid("/state", "there is no such state"))?,
@@ -212,7 +212,7 @@ pub async fn decide(
         arguments: body.value.arguments,
         reason: body.value.reason,
     };
-    let decided = approvals::decide(&state.app, actor, id, decide, Context::request_id(&request)).await?;
+    let decided = approvals::decide(&state.app, actor, id, decide, Context::origin(&request)).await?;
     Ok(HttpResponse::Ok().json(ApprovalBody::from(&decided)))
 }
 

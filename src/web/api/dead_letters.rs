@@ -44,7 +44,7 @@ pub async fn list(
     query: Query<ListQuery>,
 ) -> Result<HttpResponse, Problem> {
     let actor = auth.actor();
-    segments.own_workspace(&state, actor).await?;
+    segments.workspace(actor)?;
     let before: Option<RunId> = match &query.0.cursor {
         Some(text) => Some(text.parse().map_err(|_| Problem::invalid("/cursor", "this is no cursor of ours"))?),
         None => None,
@@ -70,7 +70,7 @@ pub async fn retry(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     check_header_token(&request)?;
-    let run = dead_letters::retry(&state.app, auth.actor(), segments.run()?, Context::request_id(&request)).await?;
+    let run = dead_letters::retry(&state.app, auth.actor(), segments.run()?, Context::origin(&request)).await?;
     Ok(HttpResponse::Accepted().json(RunBody::from(&run)))
 }
 
@@ -90,7 +90,7 @@ pub async fn discard(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     check_header_token(&request)?;
-    let run = dead_letters::discard(&state.app, auth.actor(), segments.run()?, Context::request_id(&request)).await?;
+    let run = dead_letters::discard(&state.app, auth.actor(), segments.run()?, Context::origin(&request)).await?;
     Ok(HttpResponse::Accepted().json(RunBody::from(&run)))
 }
 
@@ -119,7 +119,7 @@ pub async fn start_over(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let (run, repeat) = (segments.run()?, body.0.repeat_writes);
-    let started = dead_letters::start_over(&state.app, auth.actor(), run, repeat, Trigger::Api, Context::request_id(&request)).await?;
+    let started = dead_letters::start_over(&state.app, auth.actor(), run, repeat, Trigger::Api, Context::origin(&request)).await?;
     Ok(HttpResponse::Accepted().json(RunBody::from(&started)))
 }
 
@@ -197,7 +197,7 @@ async fn bulk(
     body: &BulkBody,
     request: &HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    segments.own_workspace(state, auth.actor()).await?;
+    segments.workspace(auth.actor())?;
     if body.runs.len() > BULK_MAX {
         return Err(Problem::invalid("/runs", format!("at most {BULK_MAX} runs at once")));
     }
@@ -208,7 +208,7 @@ async fn bulk(
                 .map_err(|_| Problem::invalid(&format!("/runs/{i}"), "this is no run's id"))?,
         );
     }
-    let outcomes = dead_letters::bulk(&state.app, auth.actor(), what, &ids, Context::request_id(request)).await?;
+    let outcomes = dead_letters::bulk(&state.app, auth.actor(), what, &ids, Context::origin(request)).await?;
     let items = outcomes.into_iter().map(BulkItem::from).collect();
     Ok(HttpResponse::Ok().json(BulkAnswer { items }))
 }

@@ -57,6 +57,6 @@ pub async fn fork(
         response: value.response.map(|response| response.get().to_owned()),
         allow_writes: value.allow_writes,
     };
-    let run = fork::fork(&state.app, actor, fork, Context::request_id(&request)).await?;
+    let run = fork::fork(&state.app, actor, fork, Context::origin(&request)).await?;
     Ok(HttpResponse::Accepted().json(RunBody::from(&run)))
 }

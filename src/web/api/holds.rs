@@ -27,7 +27,7 @@ pub async fn pause(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     check_header_token(&request)?;
-    let run = holds::pause(&state.app, auth.actor(), segments.run()?, Context::request_id(&request)).await?;
+    let run = holds::pause(&state.app, auth.actor(), segments.run()?, Context::origin(&request)).await?;
     Ok(HttpResponse::Accepted().json(RunBody::from(&run)))
 }
 
@@ -47,6 +47,6 @@ pub async fn resume(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     check_header_token(&request)?;
-    let run = holds::resume(&state.app, auth.actor(), segments.run()?, Context::request_id(&request)).await?;
+    let run = holds::resume(&state.app, auth.actor(), segments.run()?, Context::origin(&request)).await?;
     Ok(HttpResponse::Accepted().json(RunBody::from(&run)))
 }

@@ -78,7 +78,7 @@ async fn begin(request: &mut ServiceRequest, needs: Needs) -> Result<First, Prob
     };
     let actor = std::sync::Arc::clone(&known.actor);
     // Who may not is refused by the handler, and is not shown what it once answered.
-    if let Needs::Permission(permission) = needs
+    if let Needs::Permission(permission) | Needs::Proved(permission) = needs
         && authorize(&actor, permission, Resource { org: actor.org }) != Access::Allow
     {
         return Ok(First::Unkeyed);

@@ -161,7 +161,7 @@ pub async fn sessions(
     query: Query<SessionsQuery>,
 ) -> Result<HttpResponse, Problem> {
     let actor = auth.actor();
-    segments.own_workspace(&state, actor).await?;
+    segments.workspace(actor)?;
     let before: Option<RunId> = match &query.0.cursor {
         Some(text) => Some(text.parse().map_err(|_| Problem::invalid("/cursor", "this is no cursor of ours"))?),
         None => None,

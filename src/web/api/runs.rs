@@ -266,7 +266,7 @@ pub async fn start(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let actor = auth.actor();
-    segments.own_workspace(&state, actor).await?;
+    segments.workspace(actor)?;
     let wait = match query.0.wait {
         Some(seconds) if seconds > WAIT_MAX => {
             return Err(Problem::invalid("/wait", format!("wait must be at most {WAIT_MAX} seconds")));
@@ -370,7 +370,7 @@ pub async fn list(
     query: Query<ListQuery>,
 ) -> Result<HttpResponse, Problem> {
     let actor = auth.actor();
-    segments.own_workspace(&state, actor).await?;
+    segments.workspace(actor)?;
     let query = query.0;
     let run_state = match &query.state {
         Some(text) => Some(Shown::parse(text).ok_or_else(|| Problem::invalid("/state", "there is no such state"))?),
@@ -446,6 +446,6 @@ pub async fn cancel(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     check_header_token(&request)?;
-    let run = runs::cancel(&state.app, auth.actor(), segments.run()?, Context::request_id(&request)).await?;
+    let run = runs::cancel(&state.app, auth.actor(), segments.run()?, Context::origin(&request)).await?;
     Ok(HttpResponse::Accepted().json(RunBody::from(&run)))
 }

@@ -7,7 +7,6 @@ use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::stream;
 use serde::Deserialize;
-use tokio::time::Instant;
 
 use super::Segments;
 use crate::domain::error::ErrorCode;
@@ -19,9 +18,6 @@ use crate::web::sse;
 use crate::web::state::State;
 use crate::web::watch::Watch;
 use crate::web::ws::Seat;
-
-/// Rights are looked at again this often.
-const RECHECK_EVERY: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -56,10 +52,9 @@ pub async fn open(
     let watch = Watch::open(state.app.clone(), Arc::clone(&auth.known.actor), run, after).await?;
     let seat = state.sockets.take(auth.actor().principal).ok_or_else(too_many)?;
     let viewer = Viewer {
-        proof: Proof::of(&request),
+        proof: Proof::of(&request, &state.app.auth, auth.actor().org),
         state,
         watch,
-        recheck_at: Instant::now() + RECHECK_EVERY,
         _seat: seat,
     };
     let body = stream::unfold(viewer, |mut viewer| async move {
@@ -86,21 +81,15 @@ struct Viewer {
     state: web::Data<State>,
     proof: Proof,
     watch: Watch,
-    recheck_at: Instant,
     _seat: Seat,
 }
 
 impl Viewer {
     /// The next bytes; none where the stream ends, after which the client comes back with its last id.
     async fn next(&mut self) -> Option<Bytes> {
-        if Instant::now() >= self.recheck_at {
-            if !self.proof.holds(&self.state.app.auth).await {
-                return None;
-            }
-            self.recheck_at = Instant::now() + RECHECK_EVERY;
-        }
         tokio::select! {
             biased;
+            () = self.proof.ended() => None,
             () = self.state.app.supervisor.stopping().cancelled() => None,
             message = self.watch.next() => {
                 let message = message.ok()??;

@@ -101,6 +101,6 @@ pub async fn verify(
 ) -> Result<HttpResponse, Problem> {
     check_header_token(&request)?;
     let (actor, run) = (auth.actor(), segments.run()?);
-    let verified = verify::verify(&state.app, actor, run, verify::WITHIN, Context::request_id(&request)).await?;
+    let verified = verify::verify(&state.app, actor, run, verify::WITHIN, Context::origin(&request)).await?;
     Ok(HttpResponse::Ok().json(VerifiedBody::from(verified)))
 }

@@ -80,7 +80,7 @@ impl From<&AgentVersion> for VersionBody {
     )
 )]
 pub async fn list(auth: Authorized<may::AgentsRead>, state: web::Data<State>, segments: Segments) -> Result<HttpResponse, Problem> {
-    segments.own_workspace(&state, auth.actor()).await?;
+    segments.workspace(auth.actor())?;
     let agent = agents::find(&state.app, auth.actor(), &segments.agent()).await?;
     let versions = agents::versions(&state.app, auth.actor(), agent.id).await?;
     Ok(HttpResponse::Ok().json(Page {
@@ -108,17 +108,10 @@ pub async fn create(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let actor = auth.actor();
-    segments.own_workspace(&state, actor).await?;
+    segments.workspace(actor)?;
     let agent = agents::find(&state.app, actor, &segments.agent()).await?;
     let target = Target::Version(agent.id);
-    let (agent, version) = agents::create(
-        &state.app,
-        actor,
-        parts.into_upload(&request)?,
-        target,
-        Context::request_id(&request),
-    )
-    .await?;
+    let (agent, version) = agents::create(&state.app, actor, parts.into_upload(&request)?, target, Context::origin(&request)).await?;
     Ok(HttpResponse::Created()
         .insert_header(("location", format!("/api/v1/agents/{}/versions/{}", agent.id, version.version)))
         .json(UploadedBody {
@@ -128,7 +121,7 @@ pub async fn create(
 }
 
 async fn find(state: &State, auth: &Authorized<may::AgentsRead>, segments: &Segments) -> Result<AgentVersion, Problem> {
-    segments.own_workspace(state, auth.actor()).await?;
+    segments.workspace(auth.actor())?;
     let agent = agents::find(&state.app, auth.actor(), &segments.agent()).await?;
     let number: semver::Version = segments.text("version").parse().map_err(|_| Problem::not_found())?;
     Ok(agents::version_by_number(&state.app, auth.actor(), agent.id, &number).await?)

@@ -10,9 +10,11 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpRequest, web};
 
 use crate::domain::error::ErrorCode;
-use crate::domain::id::SessionId;
+use crate::domain::id::{PrincipalId, SessionId};
 use crate::domain::permission::Actor;
+use crate::domain::time::Timestamp;
 use crate::services::audit;
+use crate::services::auth::{Bearer, Standing, Tenant};
 use crate::web::context::Context;
 use crate::web::cookies;
 use crate::web::extract::Denied;
@@ -26,6 +28,8 @@ pub enum Identity {
     /// A key that is damaged, unknown, expired or revoked: the answer is the same for all.
     BadKey,
     Known(Rc<Known>),
+    /// Someone who is nothing where the request wants to go.
+    Stranger(Rc<Stranger>),
 }
 
 /// Someone who proved who they are.
@@ -36,6 +40,20 @@ pub struct Known {
     pub session: Option<SessionId>,
     /// What rates are counted by: the key's or the session's id.
     pub credential: String,
+    /// When the person behind a session last proved who they are.
+    pub proved_at: Option<Timestamp>,
+}
+
+/// Someone who proved who they are, and is no member of the organization that the request names, or of any.
+#[derive(Debug)]
+pub struct Stranger {
+    pub principal: PrincipalId,
+    pub name: String,
+    pub session: Option<SessionId>,
+    pub credential: String,
+    pub proved_at: Option<Timestamp>,
+    /// Whether the request names an organization or workspace; otherwise this is a member of none.
+    pub foreign: bool,
 }
 
 impl Identity {
@@ -46,6 +64,15 @@ impl Identity {
     pub fn known(&self) -> Option<&Rc<Known>> {
         match self {
             Self::Known(known) => Some(known),
+            Self::Nobody | Self::BadKey | Self::Stranger(_) => None,
+        }
+    }
+
+    /// What rates are counted by; none for those who did not prove who they are.
+    pub fn credential(&self) -> Option<&str> {
+        match self {
+            Self::Known(known) => Some(&known.credential),
+            Self::Stranger(stranger) => Some(&stranger.credential),
             Self::Nobody | Self::BadKey => None,
         }
     }
@@ -78,7 +105,7 @@ async fn record_denial(response: &ServiceResponse<BoxBody>) {
     let (Some(Denied(permission)), Some(known), Some(state)) = (denied, identity.known(), request.app_data::<web::Data<State>>()) else {
         return;
     };
-    if let Err(error) = audit::denied(&state.app, &known.actor, permission, Context::request_id(request)).await {
+    if let Err(error) = audit::denied(&state.app, &known.actor, permission, Context::origin(request)).await {
         tracing::error!(%error, "a refusal could not be written to the audit log");
     }
 }
@@ -99,26 +126,50 @@ async fn find(request: &ServiceRequest) -> Result<Identity, Problem> {
                 "The Authorization header is not of the form “Bearer <key>”.",
             )
         })?;
-        return Ok(match state.app.auth.api_key(key).await? {
-            Some(found) => Identity::Known(Rc::new(Known {
-                actor: found.actor,
-                session: None,
-                credential: found.key_id,
-            })),
-            None => Identity::BadKey,
-        });
+        let bearer = state.app.auth.api_key(key, named(request.path())).await?;
+        return Ok(bearer.map_or(Identity::BadKey, of_bearer));
     }
     let Some(token) = cookies::session(request.request()) else {
         return Ok(Identity::Nobody);
     };
-    Ok(match state.app.auth.session(&token).await? {
-        Some(found) => Identity::Known(Rc::new(Known {
-            actor: found.actor,
-            session: Some(found.session),
-            credential: found.session.to_string(),
+    let bearer = state.app.auth.session(&token, named(request.path())).await?;
+    Ok(bearer.map_or(Identity::Nobody, of_bearer))
+}
+
+fn of_bearer(bearer: Bearer) -> Identity {
+    match bearer.standing {
+        Standing::Member(actor) => Identity::Known(Rc::new(Known {
+            actor,
+            session: bearer.session,
+            credential: bearer.credential_id,
+            proved_at: bearer.proved_at,
         })),
-        None => Identity::Nobody,
-    })
+        standing => Identity::Stranger(Rc::new(Stranger {
+            principal: bearer.principal,
+            name: bearer.name,
+            session: bearer.session,
+            credential: bearer.credential_id,
+            proved_at: bearer.proved_at,
+            foreign: matches!(standing, Standing::Foreign),
+        })),
+    }
+}
+
+/// The organization and the workspace that an address of the API names.
+fn named(path: &str) -> Tenant {
+    let mut parts = path.strip_prefix("/api/v1/orgs/").unwrap_or_default().split('/');
+    let mut name = || parts.next().filter(|part| !part.is_empty());
+    let org = name().map(str::to_owned);
+    let workspace = if name() == Some("workspaces") {
+        name().map(str::to_owned)
+    } else {
+        None
+    };
+    Tenant {
+        org,
+        workspace,
+        ..Tenant::default()
+    }
 }
 
 fn bearer(header: &header::HeaderValue) -> Option<&str> {

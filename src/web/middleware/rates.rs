@@ -90,11 +90,11 @@ impl Limits {
 
 /// The middleware; see [`actix_web::middleware::from_fn`].
 pub async fn rates<B: MessageBody + 'static>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<BoxBody>, Error> {
-    let taken = match (Identity::of(request.request()).known(), request.app_data::<web::Data<State>>()) {
-        (Some(known), Some(state)) => {
+    let taken = match (Identity::of(request.request()).credential(), request.app_data::<web::Data<State>>()) {
+        (Some(credential), Some(state)) => {
             let limits = &state.limits;
             let limit = if is_safe(request.method()) { &limits.reads } else { &limits.writes };
-            Some(limit.take(&known.credential))
+            Some(limit.take(&credential.to_owned()))
         }
         _ => None,
     };

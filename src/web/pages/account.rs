@@ -66,7 +66,7 @@ pub async fn show(auth: SignedIn, state: web::Data<State>, request: HttpRequest)
 
 /// `POST /account/keys`: the one page that shows the key.
 pub async fn create_key(
-    auth: Authorized<permission::KeysManage>,
+    auth: Authorized<permission::KeysOwn>,
     state: web::Data<State>,
     form: Form,
     request: HttpRequest,
@@ -82,7 +82,7 @@ pub async fn create_key(
         scopes: (!scopes.is_empty()).then_some(scopes),
         lasts: Duration::from_secs(days.saturating_mul(86_400)),
     };
-    match keys::create(&state.app, auth.actor(), new, Context::request_id(&request)).await {
+    match keys::create(&state.app, auth.actor(), new, Context::origin(&request)).await {
         Ok(key) => {
             let said = Said {
                 new_key: Some(key),
@@ -111,7 +111,7 @@ pub async fn revoke_key(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let id = segments.text("key").to_owned();
-    keys::revoke(&state.app, &auth.0.actor, id, Context::request_id(&request)).await?;
+    keys::revoke(&state.app, &auth.0.actor, id, Context::origin(&request)).await?;
     Ok(see_other("/account?done=key-revoked"))
 }
 
@@ -121,8 +121,8 @@ pub async fn change_password(auth: SignedIn, state: web::Data<State>, form: Form
         return Err(Problem::unauthenticated());
     };
     let text = |name: &str| form.raw(name).unwrap_or_default().to_owned();
-    let request_id = Context::request_id(&request);
-    match users::change_password(&state.app, &auth.0.actor, session, text("current"), text("new"), request_id).await {
+    let origin = Context::origin(&request);
+    match users::change_password(&state.app, &auth.0.actor, session, text("current"), text("new"), origin).await {
         Ok(()) => Ok(see_other("/account?done=password-changed")),
         Err(error @ (Error::Invalid(_) | Error::RateLimited(_) | Error::Busy(_))) => {
             let problem = Problem::from(error);
@@ -150,7 +150,7 @@ async fn page(known: &Known, state: &State, request: &HttpRequest, said: Said) -
         prefix: format!("{KEY_ID_SHOWN}{}", key.id.chars().take(ID_CHARS_SHOWN).collect::<String>()),
         scopes: match &key.scopes {
             None => "all that you may".to_owned(),
-            Some(scopes) => scopes.iter().map(|&scope| in_words(scope)).collect::<Vec<_>>().join(", "),
+            Some(scopes) => scopes.iter().map(|&scope| scope.in_words()).collect::<Vec<_>>().join(", "),
         },
         last_used: key.last_used_at.map(|at| When::new(at, now)),
         expires: key.expires_at.map(|at| When::new(at, now)),
@@ -162,7 +162,7 @@ async fn page(known: &Known, state: &State, request: &HttpRequest, said: Said) -
         name: actor.name.clone(),
         email: users::email(&state.app, actor).await?,
         role: actor.role.to_string(),
-        may_make_keys: may(actor, Permission::KeysManage),
+        may_make_keys: may(actor, Permission::KeysOwn),
         keys: keys::list(&state.app, actor).await?.into_iter().map(row).collect(),
         new_key: said.new_key,
         scopes: Permission::ALL
@@ -170,27 +170,10 @@ async fn page(known: &Known, state: &State, request: &HttpRequest, said: Said) -
             .filter(|&&permission| may(actor, permission))
             .map(|&permission| ScopeChoice {
                 code: permission.as_str(),
-                words: in_words(permission),
+                words: permission.in_words(),
             })
             .collect(),
         key_error: said.key_error,
         password_error: said.password_error,
     })
-}
-
-const fn in_words(permission: Permission) -> &'static str {
-    match permission {
-        Permission::OverviewRead => "see the overview",
-        Permission::AgentsRead => "read agents",
-        Permission::AgentsWrite => "upload agents",
-        Permission::RunsRead => "read runs",
-        Permission::RunsStart => "start runs",
-        Permission::RunsCancel => "cancel runs",
-        Permission::KeysManage => "make keys",
-        Permission::UsersManage => "manage people",
-        Permission::AuditRead => "read the audit log",
-        Permission::RunsMessage => "post messages to runs",
-        Permission::ApprovalsRead => "read what waits for a decision",
-        Permission::ApprovalsDecide => "decide what waits for a decision",
-    }
 }

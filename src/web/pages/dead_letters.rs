@@ -114,7 +114,7 @@ pub async fn act(
     if ids.is_empty() {
         return Ok(see_other("/dead-letters?done=none-selected"));
     }
-    let outcomes = dead_letters::bulk(&state.app, auth.actor(), what, &ids, Context::request_id(&request)).await?;
+    let outcomes = dead_letters::bulk(&state.app, auth.actor(), what, &ids, Context::origin(&request)).await?;
     let told = outcomes.into_iter().map(|outcome| tell(what, outcome)).collect();
     page(&auth.known, &state, &request, "", told).await
 }
@@ -141,7 +141,7 @@ pub async fn retry(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let run = segments.run()?;
-    dead_letters::retry(&state.app, auth.actor(), run, Context::request_id(&request)).await?;
+    dead_letters::retry(&state.app, auth.actor(), run, Context::origin(&request)).await?;
     Ok(see_other(format!("/runs/{run}?done=retried")))
 }
 
@@ -154,7 +154,7 @@ pub async fn discard(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let run = segments.run()?;
-    dead_letters::discard(&state.app, auth.actor(), run, Context::request_id(&request)).await?;
+    dead_letters::discard(&state.app, auth.actor(), run, Context::origin(&request)).await?;
     Ok(see_other(format!("/runs/{run}?done=discarded")))
 }
 
@@ -200,7 +200,7 @@ pub async fn start_over(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let (run, repeat) = (segments.run()?, form.text("repeat_writes") == "true");
-    let request_id = Context::request_id(&request);
-    let started = dead_letters::start_over(&state.app, auth.actor(), run, repeat, Trigger::Manual, request_id).await?;
+    let origin = Context::origin(&request);
+    let started = dead_letters::start_over(&state.app, auth.actor(), run, repeat, Trigger::Manual, origin).await?;
     Ok(see_other(format!("/runs/{}", started.id)))
 }

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use serde::Deserialize;
 
-use super::sign_in::{enter, take_turn, user_agent, with_visit};
+use super::sign_in::{enter, take_turn, with_visit};
 use super::{filters, html, html_of};
 use crate::domain::error::ErrorCode;
 use crate::services::setup::{self, FirstOwner};
@@ -59,13 +59,13 @@ pub async fn submit(_: Public, state: web::Data<State>, form: Form, request: Htt
         password: form.raw("password").unwrap_or_default().to_owned(),
         org_slug: None,
     };
-    let request_id = Context::request_id(&request);
-    match setup::by_link(&state.app, form.text("token"), owner, request_id.clone()).await {
+    let origin = Context::origin(&request);
+    match setup::by_link(&state.app, form.text("token"), owner, origin.clone()).await {
         Ok(principal) => {
             let session: auth::SignedIn = state
                 .app
                 .auth
-                .open_session(principal, user_agent(&request), "session.set-up", request_id)
+                .open_session(principal, auth::Factor::Link, "session.set-up", origin)
                 .await?;
             Ok(enter(&state, session, "/"))
         }

@@ -12,7 +12,7 @@ use crate::web::context::Context;
 use crate::web::cookies;
 use crate::web::extract::form::Form;
 use crate::web::extract::paging::Query;
-use crate::web::extract::{Public, SignedIn};
+use crate::web::extract::{Person, Public};
 use crate::web::middleware::rates::too_many;
 use crate::web::problem::Problem;
 use crate::web::state::State;
@@ -69,8 +69,7 @@ pub async fn submit(_: Public, state: web::Data<State>, form: Form, request: Htt
     let sign_in = SignIn {
         email: form.text("email").to_owned(),
         password: form.raw("password").unwrap_or_default().to_owned(),
-        user_agent: user_agent(&request),
-        request_id: Context::request_id(&request),
+        origin: Context::origin(&request),
     };
     match state.app.auth.sign_in(sign_in).await {
         Ok(session) => Ok(enter(&state, session, &local_path(form.text("next")))),
@@ -103,11 +102,7 @@ pub async fn show_link(_: Public, state: web::Data<State>, query: Query<Link>, r
 /// `POST /sign-in/link`
 pub async fn submit_link(_: Public, state: web::Data<State>, form: Form, request: HttpRequest) -> Result<HttpResponse, Problem> {
     take_turn(&state, &request)?;
-    let entered = state
-        .app
-        .auth
-        .sign_in_by_link(form.text("token"), user_agent(&request), Context::request_id(&request))
-        .await;
+    let entered = state.app.auth.sign_in_by_link(form.text("token"), Context::origin(&request)).await;
     match entered {
         Ok(session) => Ok(enter(&state, session, "/")),
         Err(Error::WrongCredentials) => Err(Problem::new(
@@ -120,14 +115,9 @@ pub async fn submit_link(_: Public, state: web::Data<State>, form: Form, request
 }
 
 /// `POST /sign-out`
-pub async fn sign_out(auth: SignedIn, state: web::Data<State>, _form: Form, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    if let Some(session) = auth.0.session {
-        state
-            .app
-            .auth
-            .sign_out(&auth.0.actor, session, Context::request_id(&request))
-            .await?;
-    }
+pub async fn sign_out(person: Person, state: web::Data<State>, _form: Form, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let auth = &state.app.auth;
+    auth.sign_out(person.principal, person.session, Context::origin(&request)).await?;
     let mut answer = see_other("/sign-in");
     answer
         .headers_mut()
@@ -163,11 +153,6 @@ pub(super) fn with_visit(
 pub(super) fn take_turn(state: &State, request: &HttpRequest) -> Result<(), Problem> {
     let Some(context) = Context::get(request) else { return Ok(()) };
     state.limits.sign_ins.take(&context.client).map(drop).map_err(too_many)
-}
-
-pub(super) fn user_agent(request: &HttpRequest) -> String {
-    let header = request.headers().get(header::USER_AGENT);
-    header.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
 }
 
 /// Where to go after signing in: a path of ours, never another site.

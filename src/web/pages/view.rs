@@ -27,10 +27,19 @@ pub struct Shell {
     pub title: String,
     pub person: String,
     pub form_token: String,
-    /// Which entry of the rail is lit: `overview`, `runs`, `dead_letters`, `sessions`, `approvals`, `agents`, `account`, or none.
+    /// Which entry of the rail is lit: `overview`, `runs`, `dead_letters`, `sessions`, `approvals`, `agents`, `settings`, `account`, or none.
     pub nav: &'static str,
     pub counts: Counts,
     pub notice: Option<Notice>,
+    /// Of settings and the account: the pages beside this one.
+    pub tabs: Vec<Tab>,
+}
+
+/// One of the pages of settings or of the account.
+pub struct Tab {
+    pub path: &'static str,
+    pub word: &'static str,
+    pub current: bool,
 }
 
 pub struct Notice {

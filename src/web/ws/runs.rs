@@ -30,8 +30,6 @@ const FRAMES_PER_MINUTE: u32 = 100;
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// A client that has not answered a ping for so long is gone.
 const PONG_WITHIN: Duration = Duration::from_mins(1);
-/// Rights are looked at again this often.
-const RECHECK_EVERY: Duration = Duration::from_mins(1);
 /// A frame that cannot be handed over for so long means that the reader is too slow.
 const SEND_WITHIN: Duration = Duration::from_secs(10);
 
@@ -60,7 +58,7 @@ pub async fn open(
     let socket = Socket {
         session,
         watch,
-        proof: Proof::of(&request),
+        proof: Some(Proof::of(&request, &state.app.auth, auth.actor().org)),
         state,
         _seat: seat,
     };
@@ -88,7 +86,8 @@ fn check_origin(request: &HttpRequest, state: &State, has_session: bool) -> Resu
 struct Socket {
     session: Session,
     watch: Watch,
-    proof: Proof,
+    /// Until the socket serves.
+    proof: Option<Proof>,
     state: web::Data<State>,
     _seat: Seat,
 }
@@ -117,8 +116,13 @@ impl Socket {
     async fn serve(&mut self, mut stream: MessageStream) -> Ending {
         let stopping = self.state.app.supervisor.stopping().clone();
         let mut ping = interval(PING_EVERY);
-        let mut recheck = interval(RECHECK_EVERY);
-        recheck.reset();
+        let mut proof = self.proof.take();
+        let mut ended = std::pin::pin!(async {
+            match &mut proof {
+                Some(proof) => proof.ended().await,
+                None => {}
+            }
+        });
         let mut heard = Instant::now();
         let mut frames = 0_u32;
         let mut minute = Instant::now();
@@ -156,11 +160,7 @@ impl Socket {
                         return ending;
                     }
                 }
-                _ = recheck.tick() => {
-                    if !self.proof.holds(&self.state.app.auth).await {
-                        return Ending::Close(CloseCode::Policy, "your access has ended".to_owned());
-                    }
-                }
+                () = &mut ended => return Ending::Close(CloseCode::Policy, "your access has ended".to_owned()),
                 message = self.watch.next() => {
                     let message = match message {
                         Ok(Some(Message::End) | None) => return Ending::Close(CloseCode::Normal, "the run has ended".to_owned()),

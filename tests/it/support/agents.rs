@@ -5,6 +5,7 @@ use std::time::Duration;
 use agentstation::domain::agent::Agent;
 use agentstation::domain::id::RunId;
 use agentstation::domain::journal::EntryView;
+use agentstation::domain::origin::Origin;
 use agentstation::domain::retry::RetryChange;
 use agentstation::domain::run::{RunState, Trigger};
 use agentstation::domain::wait::{ApprovalState, Verb};
@@ -121,7 +122,7 @@ impl TestStation {
             arguments,
             reason: "because".to_owned(),
         };
-        approvals::decide(&self.app, &self.actor().await, approval.id, decide, None)
+        approvals::decide(&self.app, &self.actor().await, approval.id, decide, Origin::default())
             .await
             .unwrap()
     }
@@ -166,13 +167,13 @@ impl TestStation {
     }
 
     pub async fn try_publish(&self, upload: Upload) -> Result<Agent, Error> {
-        let stored = agents::create(&self.app, &self.actor().await, upload, Target::New, None).await;
+        let stored = agents::create(&self.app, &self.actor().await, upload, Target::New, Origin::default()).await;
         stored.map(|(agent, _)| agent)
     }
 
     /// Uploads a further version of an agent.
     pub async fn publish_version(&self, agent: &Agent, upload: Upload) {
-        agents::create(&self.app, &self.actor().await, upload, Target::Version(agent.id), None)
+        agents::create(&self.app, &self.actor().await, upload, Target::Version(agent.id), Origin::default())
             .await
             .unwrap();
     }

@@ -101,8 +101,8 @@ pub async fn show(auth: Auth, state: web::Data<State>, query: Query<Mode>, reque
 /// `POST /agents/new`
 pub async fn submit(auth: Auth, state: web::Data<State>, parts: Parts, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let sent = Sent::read(parts, &request)?;
-    let request_id = Context::request_id(&request);
-    match agents::create(&state.app, auth.actor(), sent.upload.clone(), Target::New, request_id).await {
+    let origin = Context::origin(&request);
+    match agents::create(&state.app, auth.actor(), sent.upload.clone(), Target::New, origin).await {
         Ok((agent, _)) => Ok(see_other(format!("/agents/{}?done=stored", agent.name))),
         Err(error) => {
             let (problem, findings) = refused(error)?;
@@ -158,7 +158,7 @@ pub async fn submit_version(
     // The page does not show the sample, so that a new version keeps it.
     upload.sample_input = upload.sample_input.or(latest.sample_input);
     let target = Target::Version(agent.id);
-    match agents::create(&state.app, auth.actor(), upload, target, Context::request_id(&request)).await {
+    match agents::create(&state.app, auth.actor(), upload, target, Context::origin(&request)).await {
         Ok((agent, _)) => Ok(see_other(format!("/agents/{}?done=stored", agent.name))),
         Err(error) => {
             let (problem, findings) = refused(error)?;

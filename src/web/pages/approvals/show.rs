@@ -50,7 +50,7 @@ pub async fn decide(
     let (actor, id) = (auth.actor(), segments.approval()?);
     let approval = approvals::get(&state.app, actor, id).await?;
     let decided = match read(&form, &approval) {
-        Ok(decide) => approvals::decide(&state.app, actor, id, decide, Context::request_id(&request)).await,
+        Ok(decide) => approvals::decide(&state.app, actor, id, decide, Context::origin(&request)).await,
         Err(error) => Err(error),
     };
     match decided {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::diff::{self, DiffLine};
 use crate::domain::error::ErrorCode;
 use crate::domain::permission::Permission;
-use crate::services::fork::{self, Fork, Origin, Prefix};
+use crate::services::fork::{self, Fork, ForkedFrom, Prefix};
 use crate::web::api::Segments;
 use crate::web::context::Context;
 use crate::web::extract::form::Form;
@@ -89,7 +89,7 @@ pub async fn submit(
         response: (!response.is_empty()).then(|| response.to_owned()),
         allow_writes,
     };
-    match fork::fork(&state.app, actor, fork, Context::request_id(&request)).await {
+    match fork::fork(&state.app, actor, fork, Context::origin(&request)).await {
         Ok(forked) => Ok(see_other(format!("/runs/{}", forked.id))),
         Err(error) => {
             let problem = Problem::from(error);
@@ -118,7 +118,7 @@ pub(super) struct OriginNote {
 }
 
 impl OriginNote {
-    pub(super) fn new(origin: &Origin, asks: bool) -> Self {
+    pub(super) fn new(origin: &ForkedFrom, asks: bool) -> Self {
         Self {
             run: origin.run.to_string(),
             seq: origin.seq,

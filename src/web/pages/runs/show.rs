@@ -167,7 +167,7 @@ pub async fn cancel(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let run = segments.run()?;
-    runs::cancel(&state.app, auth.actor(), run, Context::request_id(&request)).await?;
+    runs::cancel(&state.app, auth.actor(), run, Context::origin(&request)).await?;
     Ok(see_other(format!("/runs/{run}?done=cancelled")))
 }
 
@@ -180,7 +180,7 @@ pub async fn pause(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let run = segments.run()?;
-    holds::pause(&state.app, auth.actor(), run, Context::request_id(&request)).await?;
+    holds::pause(&state.app, auth.actor(), run, Context::origin(&request)).await?;
     Ok(see_other(format!("/runs/{run}?done=paused")))
 }
 
@@ -193,7 +193,7 @@ pub async fn resume(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let run = segments.run()?;
-    holds::resume(&state.app, auth.actor(), run, Context::request_id(&request)).await?;
+    holds::resume(&state.app, auth.actor(), run, Context::origin(&request)).await?;
     Ok(see_other(format!("/runs/{run}?done=resumed")))
 }
 

@@ -22,7 +22,7 @@ pub async fn submit(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let run = segments.run()?;
-    verify::verify(&state.app, auth.actor(), run, verify::WITHIN, Context::request_id(&request)).await?;
+    verify::verify(&state.app, auth.actor(), run, verify::WITHIN, Context::origin(&request)).await?;
     Ok(see_other(format!("/runs/{run}")))
 }
 

@@ -1,0 +1,13 @@
+//! One’s own account: profile, password, second factors, passkeys, sessions, and proving who one is.
+
+use super::{Line, get, post};
+use crate::web::pages;
+
+pub(super) fn lines() -> Vec<Line> {
+    vec![
+        get("/account", pages::account::show),
+        post("/account/keys", pages::account::create_key),
+        post("/account/keys/{key}/revoke", pages::account::revoke_key),
+        post("/account/password", pages::account::change_password),
+    ]
+}
