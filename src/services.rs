@@ -20,7 +20,10 @@ pub mod invitations;
 pub mod javascript;
 pub mod keys;
 pub mod members;
+pub mod orgs;
 pub mod overview;
+pub mod plans;
+pub mod purge;
 mod retry;
 pub mod runs;
 pub mod service_principals;
@@ -33,6 +36,7 @@ pub mod versions;
 pub mod waiting;
 pub mod waits;
 pub mod warm;
+pub mod workspaces;
 
 pub use app::App;
 pub use error::{Error, FieldError};

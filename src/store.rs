@@ -34,6 +34,7 @@ mod migrate;
 pub mod orgs;
 pub mod overview;
 pub mod payloads;
+pub mod purge;
 mod readers;
 pub mod runs;
 pub mod runtime_components;
@@ -42,8 +43,10 @@ pub mod sessions;
 pub mod station;
 mod tx;
 mod types;
+pub mod usage;
 pub mod users;
 pub mod waits;
+pub mod workspaces;
 mod writer;
 
 #[cfg(test)]

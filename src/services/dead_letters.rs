@@ -174,7 +174,12 @@ pub async fn start_over(app: &App, actor: &Actor, id: RunId, repeat_writes: bool
         retry: serde_json::from_str(&old.retry).unwrap_or_default(),
         message: None,
     };
-    let new = service::start(app, actor, start).await?;
+    // Where the old one is, whatever workspace the actor is at work in.
+    let there = Actor {
+        workspace: old.workspace,
+        ..actor.clone()
+    };
+    let new = service::start(app, &there, start).await?;
     let (org, principal, credential, now) = (actor.org, actor.principal, actor.credential, app.clock.now());
     app.store
         .write(move |tx| {

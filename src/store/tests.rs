@@ -294,12 +294,9 @@ fn statements() -> Vec<&'static str> {
         memory::COUNT,
         memory::LIST,
         memory::SEARCH,
-        orgs::SLUGS,
-        orgs::MEMBERSHIP,
         overview::LIVE,
         overview::ENDED,
         payloads::FIND,
-        runs::QUEUED,
         runs::STATE,
         runs::CANCEL_NOW,
         runs::CANCEL_LATER,
@@ -315,6 +312,7 @@ fn statements() -> Vec<&'static str> {
         sessions::FIND,
         sessions::TOUCH,
         sessions::DELETE,
+        sessions::CHOOSE,
         sessions::DELETE_OTHERS,
         sessions::PRUNE,
         users::FIND,
@@ -385,6 +383,10 @@ fn statements() -> Vec<&'static str> {
     all.extend(members::SQL);
     all.extend(invitations::SQL);
     all.extend(super::keys::SQL);
+    all.extend(orgs::SQL);
+    all.extend(workspaces::SQL);
+    all.extend(usage::SQL);
+    all.extend(purge::SQL);
     all.extend(forks::SQL);
     all.extend(runs::READ_SQL);
     all
