@@ -120,7 +120,7 @@ impl Claim {
     async fn settle(self, response: ServiceResponse<BoxBody>) -> Result<ServiceResponse<BoxBody>, Error> {
         let status = response.status();
         if status.is_success() {
-            let (request, response) = response.into_parts();
+            let (request, mut response) = response.into_parts();
             let without = response.extensions_mut().remove::<ShownOnce>();
             let (head, body) = response.into_parts();
             let bytes = to_bytes_limited(body, ANSWER_BYTES_MAX)
