@@ -21,6 +21,7 @@ mod fork;
 mod guests;
 mod openapi;
 mod pages;
+mod parsers;
 mod recovery;
 mod replay;
 mod sandbox;
