@@ -19,6 +19,7 @@ mod examples;
 mod failing;
 mod fork;
 mod guests;
+mod matrix;
 mod openapi;
 mod pages;
 mod parsers;

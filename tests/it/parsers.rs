@@ -65,8 +65,13 @@ fn a_key_with_anything_put_into_it_or_taken_from_it_is_none() {
 
 #[test]
 fn any_text_as_a_manifest_is_read_or_refused_with_its_place() {
-    let lines = manifest("page-watch", "1.2.0") + "[capabilities]\nmodels = [\"default\"]\nhttp = [{ host = \"example.com\", methods = [\"GET\"] }]\n";
-    let spots = (0..lines.len(), 0..12_usize, prop_oneof![any::<String>(), "[\\[\\]{}\"=.,a-z0-9\n -]{0,12}"]);
+    let lines = manifest("page-watch", "1.2.0")
+        + "[capabilities]\nmodels = [\"default\"]\nhttp = [{ host = \"example.com\", methods = [\"GET\"] }]\n";
+    let spots = (
+        0..lines.len(),
+        0..12_usize,
+        prop_oneof![any::<String>(), "[\\[\\]{}\"=.,a-z0-9\n -]{0,12}"],
+    );
     holds(1_000, &spots, |(at, len, put)| {
         let from = lines.floor_char_boundary(at);
         let to = lines.ceil_char_boundary((at + len).min(lines.len()));
@@ -101,9 +106,15 @@ fn no_cookie_and_no_authorization_that_was_made_up_lets_anybody_in() {
         prop_assert_eq!(ask(station.nobody().with("cookie", &value)), 401);
         Ok(())
     });
-    let credentials = prop_oneof!["[ -~]{0,120}", "(Bearer|Basic|bearer|Token) [!-~]{0,90}", key_like().prop_filter_map("a header", |key| {
-        key.bytes().all(|byte| (b' '..=b'~').contains(&byte)).then(|| format!("Bearer {key}"))
-    })];
+    let credentials = prop_oneof![
+        "[ -~]{0,120}",
+        "(Bearer|Basic|bearer|Token) [!-~]{0,90}",
+        key_like().prop_filter_map("a header", |key| {
+            key.bytes()
+                .all(|byte| (b' '..=b'~').contains(&byte))
+                .then(|| format!("Bearer {key}"))
+        })
+    ];
     holds(200, &credentials, |value| {
         prop_assert_eq!(ask(station.nobody().with("authorization", &value)), 401, "{}", value);
         Ok(())
@@ -129,7 +140,12 @@ fn any_text_as_a_cursor_is_a_page_or_a_mistake() {
         .filter(|path| !path.contains('{'))
         .collect();
     assert!(lists.len() >= 5, "{lists:?}");
-    let cursors = prop_oneof![any::<String>(), "[0-9A-Za-z_=-]{0,60}", "(run|apr|agt|inv|ses)_[0-9a-z]{26}", "[0-9]{1,20}"];
+    let cursors = prop_oneof![
+        any::<String>(),
+        "[0-9A-Za-z_=-]{0,60}",
+        "(run|apr|agt|inv|ses)_[0-9a-z]{26}",
+        "[0-9]{1,20}"
+    ];
     holds(60, &(0..lists.len(), cursors), |(list, cursor)| {
         let cursor: String = url::form_urlencoded::byte_serialize(cursor.as_bytes()).collect();
         let path = format!("{}?cursor={cursor}", lists[list]);
