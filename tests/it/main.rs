@@ -20,6 +20,8 @@ mod failing;
 mod fork;
 mod guests;
 mod matrix;
+mod keys;
+mod members;
 mod openapi;
 mod pages;
 mod parsers;
