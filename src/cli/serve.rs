@@ -13,7 +13,7 @@ use crate::web;
 /// Exit code of a second signal: as a shell reports an interrupted process.
 const INTERRUPTED: i32 = 130;
 
-pub async fn serve(mut config: Config) -> anyhow::Result<Exit> {
+pub async fn serve(config: Config) -> anyhow::Result<Exit> {
     config.validate()?;
     crate::telemetry::init(&config.log, std::sync::Arc::new(crate::domain::time::SystemClock))?;
     #[cfg(debug_assertions)]
@@ -23,8 +23,7 @@ pub async fn serve(mut config: Config) -> anyhow::Result<Exit> {
         .with_context(|| format!("cannot listen on {}; choose another address with --listen", config.server.listen))?;
     let address = listener.local_addr()?;
     // Links name the port that it really is.
-    config.server.listen = address;
-    let app = station::permanent(config, store, Some(address)).await?;
+    let app = station::permanent(config.serving_on(address), store, Some(address)).await?;
     app.start().await?;
     let server = start_web(&app, listener)?;
     let origin = origin(&app, address);

@@ -24,6 +24,16 @@ pub async fn left(app: &App, actor: &Actor) -> Result<Vec<Left>, Error> {
     Ok(app.store.read(move |reader| rows::left(reader, org)).await?)
 }
 
+/// Whether the starter of a run that waits may have it again.
+///
+/// # Errors
+/// `NotFound` for another organization's run.
+pub async fn starter_is_back(app: &App, actor: &Actor, run: &Run) -> Result<bool, Error> {
+    require(actor, Permission::RunsRead, run.org, WHAT)?;
+    let (org, starter) = (run.org, run.started_by);
+    Ok(app.store.read(move |reader| rows::may_have_runs(reader, org, starter)).await?)
+}
+
 /// Adopts a run, and what it has started.
 ///
 /// # Errors

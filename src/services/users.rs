@@ -155,7 +155,14 @@ pub async fn local_owner(app: &App, org_slug: String) -> Result<Actor, Error> {
 /// # Errors
 /// `NotFound` for actors that are no users.
 pub async fn email(app: &App, actor: &Actor) -> Result<String, Error> {
-    let principal = actor.principal;
+    email_of(app, actor.principal).await
+}
+
+/// A user's address, for themselves.
+///
+/// # Errors
+/// `NotFound` for principals that are no users.
+pub async fn email_of(app: &App, principal: PrincipalId) -> Result<String, Error> {
     let user = app.store.read(move |reader| users::find(reader, principal)).await?;
     user.map(|user| user.email).ok_or(Error::NotFound("the user"))
 }

@@ -120,7 +120,7 @@ impl Claim {
     async fn settle(self, response: ServiceResponse<BoxBody>) -> Result<ServiceResponse<BoxBody>, Error> {
         let status = response.status();
         if status.is_success() {
-            let (request, response) = response.into_parts();
+            let (request, mut response) = response.into_parts();
             let without = response.extensions_mut().remove::<ShownOnce>();
             let (head, body) = response.into_parts();
             let bytes = to_bytes_limited(body, ANSWER_BYTES_MAX)
@@ -234,7 +234,8 @@ pub fn key(request: &HttpRequest) -> Result<Option<String>, Problem> {
     let text = value.to_str().map_err(|_| wrong())?.trim();
     // The draft writes it as a structured string, in quotes; most clients do not.
     let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-    if text.is_empty() || text.len() > KEY_CHARS_MAX {
+    let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if text.is_empty() || text.len() > KEY_CHARS_MAX || !printable {
         return Err(wrong());
     }
     Ok(Some(text.to_owned()))
