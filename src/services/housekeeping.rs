@@ -58,3 +58,4 @@ async fn prune(app: &App) {
     if let Err(error) = pruned.await {
         tracing::warn!(%error, "old sessions and keys are still there; the next try is in an hour");
     }
+}
