@@ -13,7 +13,7 @@ use crate::domain::permission::{Actor, Credential, Permission, PrincipalKind, Ro
 use crate::domain::plan::Plan;
 use crate::store::audit::Record;
 pub use crate::store::orgs::{OfMember, Org};
-pub use crate::store::workspaces::Workspace;
+pub use crate::store::workspaces::{Place, Workspace};
 use crate::store::{self, Tx, orgs, sessions, users, workspaces};
 
 const WHAT: &str = "the organization";
@@ -112,25 +112,29 @@ pub async fn here(app: &App, actor: &Actor) -> Result<(Org, Workspace), Error> {
     Ok(read.await?)
 }
 
-/// Where a browser's person can be at work.
-#[derive(Clone, Debug, Default)]
-pub struct Places {
-    pub orgs: Vec<OfMember>,
-    /// Of the organization that they are in now.
-    pub workspaces: Vec<Workspace>,
-}
-
-/// The organizations of the actor, and the workspaces of the one it is in.
+/// Where somebody is at work, by name, and whether they could be elsewhere.
 ///
 /// # Errors
 /// The store does not answer.
-pub async fn places(app: &App, actor: &Actor) -> Result<Places, Error> {
-    let (principal, org) = (actor.principal, actor.org);
+pub async fn place(app: &App, actor: &Actor) -> Result<Place, Error> {
+    let (principal, org, workspace) = (actor.principal, actor.org, actor.workspace);
+    Ok(app
+        .store
+        .read(move |reader| workspaces::place(reader, principal, org, workspace))
+        .await?)
+}
+
+/// The organizations of a person with their workspaces: where they can be at work.
+///
+/// # Errors
+/// The store does not answer.
+pub async fn places(app: &App, actor: &Actor) -> Result<Vec<(OfMember, Vec<Workspace>)>, Error> {
+    let principal = actor.principal;
     let read = app.store.read(move |reader| {
-        Ok(Places {
-            orgs: orgs::of_member(reader, principal, None, MINE_MAX)?,
-            workspaces: workspaces::list(reader, org)?,
-        })
+        let orgs = orgs::of_member(reader, principal, None, MINE_MAX)?;
+        orgs.into_iter()
+            .map(|org| Ok((org.clone(), workspaces::list(reader, org.id)?)))
+            .collect()
     });
     Ok(read.await?)
 }

@@ -3,7 +3,7 @@
 use rusqlite::{Row, named_params};
 
 use super::{Error, Reader, Tx};
-use crate::domain::id::{OrgId, WorkspaceId};
+use crate::domain::id::{OrgId, PrincipalId, WorkspaceId};
 use crate::domain::time::Timestamp;
 
 pub(super) const INSERT: &str = "INSERT INTO workspaces (id, org_id, slug, name, created_at) VALUES (:id, :org, :slug, :name, :now)";
@@ -23,8 +23,13 @@ pub(super) const DELETE: &str =
     "UPDATE workspaces SET deleted_at = :now, slug = id WHERE id = :id AND org_id = :org AND deleted_at IS NULL";
 pub(super) const DELETED: &str = "SELECT org_id, id FROM workspaces WHERE deleted_at IS NOT NULL ORDER BY id";
 
+pub(super) const PLACE: &str = "SELECT o.name, w.name,
+    (SELECT count(*) FROM (SELECT 1 FROM members m JOIN orgs x ON x.id = m.org_id WHERE m.principal_id = :principal AND x.deleted_at IS NULL LIMIT 2)),
+    (SELECT count(*) FROM (SELECT 1 FROM workspaces x WHERE x.org_id = :org AND x.deleted_at IS NULL LIMIT 2))
+    FROM orgs o JOIN workspaces w ON w.org_id = o.id WHERE o.id = :org AND w.id = :workspace";
+
 #[cfg(test)]
-pub(super) const SQL: [&str; 5] = [LIST, FIND, RENAME, DELETE, DELETED];
+pub(super) const SQL: [&str; 6] = [LIST, FIND, RENAME, DELETE, DELETED, PLACE];
 
 /// More than any plan includes.
 pub const LIST_MAX: u32 = 500;
@@ -82,6 +87,29 @@ pub fn rename(tx: &Tx<'_>, org: OrgId, id: WorkspaceId, slug: &str, name: &str) 
 pub fn delete(tx: &Tx<'_>, org: OrgId, id: WorkspaceId, now: Timestamp) -> Result<(), Error> {
     let deleted = tx.execute(DELETE, named_params! { ":id": id, ":org": org, ":now": now })?;
     if deleted == 1 { Ok(()) } else { Err(Error::NotFound) }
+}
+
+/// Where somebody is at work, by name, and whether they could be elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub org: String,
+    pub workspace: String,
+    pub has_other_orgs: bool,
+    pub has_other_workspaces: bool,
+}
+
+/// # Errors
+/// [`Error::NotFound`] where one of them is gone.
+pub fn place(reader: &Reader<'_>, principal: PrincipalId, org: OrgId, workspace: WorkspaceId) -> Result<Place, Error> {
+    let params = named_params! { ":principal": principal, ":org": org, ":workspace": workspace };
+    reader.get(PLACE, params, |row| {
+        Ok(Place {
+            org: row.get(0)?,
+            workspace: row.get(1)?,
+            has_other_orgs: row.get::<_, i64>(2)? > 1,
+            has_other_workspaces: row.get::<_, i64>(3)? > 1,
+        })
+    })
 }
 
 /// Those that are being deleted, of every organization.

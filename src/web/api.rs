@@ -12,14 +12,17 @@ pub mod holds;
 pub mod idempotency;
 pub mod invitations;
 pub mod keys;
+pub mod me;
 pub mod members;
 pub mod messages;
+pub mod orgs;
 pub mod roles;
 pub mod runs;
 pub mod service_principals;
 pub mod stream;
 pub mod verify;
 pub mod versions;
+pub mod workspaces;
 
 use std::future::{Ready, ready};
 

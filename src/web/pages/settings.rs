@@ -2,4 +2,6 @@
 
 pub mod keys;
 pub mod members;
+pub mod organization;
 pub mod roles;
+pub mod workspaces;
