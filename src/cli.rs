@@ -8,6 +8,7 @@ mod doctor;
 mod embedded;
 mod files;
 mod health;
+mod org;
 mod run;
 mod serve;
 mod station;
@@ -74,6 +75,7 @@ fn execute(args: Args) -> anyhow::Result<Exit> {
         Command::Run(run) => blocking(run::run(config, run)),
         Command::Init(init) => blocking(admin::init(config, init)),
         Command::User(user) => blocking(admin::user(config, user)),
+        Command::Org(org) => blocking(org::org(config, org)),
         Command::Key(key) => blocking(admin::key(config, key)),
         Command::Agent(agent) => blocking(agent::agent(config, agent)),
         Command::Doctor { output } => blocking(doctor::doctor(config, output)),

@@ -92,7 +92,7 @@ enum Purge {
     Org(OrgId),
 }
 
-/// Goes on until nothing is left, runs are in the way, or the station stops. Returns whether it was not in vain to try no more.
+/// Goes on until nothing is left, runs are in the way, or the station stops. Returns whether there is nothing to come back for.
 async fn steps(app: &App, what: Purge) -> Result<bool, Error> {
     loop {
         if app.shutdown().is_cancelled() {
@@ -117,7 +117,7 @@ async fn steps(app: &App, what: Purge) -> Result<bool, Error> {
         match step {
             Step::Some => {}
             Step::Waits => return Ok(false),
-            Step::Done => return Ok(true),
+            Step::Done | Step::Nothing => return Ok(true),
         }
     }
 }

@@ -44,10 +44,12 @@ const SERVICES: &str = "DELETE FROM principals WHERE kind = 'service' AND id IN
     AND NOT EXISTS (SELECT 1 FROM members m WHERE m.principal_id = principals.id AND m.org_id <> :org)
     AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.started_by = principals.id)
     AND NOT EXISTS (SELECT 1 FROM agent_versions v WHERE v.created_by = principals.id)";
+const IS_DUE: &str = "SELECT EXISTS (SELECT 1 FROM orgs WHERE id = :org AND purge_at <= :now)";
+const IS_DELETED: &str = "SELECT EXISTS (SELECT 1 FROM workspaces WHERE id = :workspace AND org_id = :org AND deleted_at IS NOT NULL)";
 const DELETE_ORG: &str = "DELETE FROM orgs WHERE id = :org AND purge_at <= :now";
 
 #[cfg(test)]
-pub(super) const SQL: [&str; 20] = [
+pub(super) const SQL: [&str; 22] = [
     LIVE,
     RUN,
     ANY_RUN,
@@ -67,6 +69,8 @@ pub(super) const SQL: [&str; 20] = [
     PAYLOADS,
     BLOBS,
     SERVICES,
+    IS_DUE,
+    IS_DELETED,
     DELETE_ORG,
 ];
 
@@ -79,6 +83,8 @@ pub enum Step {
     Waits,
     /// Nothing is left.
     Done,
+    /// It was gone before, or is not to be deleted.
+    Nothing,
 }
 
 /// Runs of an organization, or of one of its workspaces, that have not ended and were not asked to; at most `limit`.
@@ -87,8 +93,16 @@ pub fn live(tx: &Tx<'_>, org: OrgId, workspace: Option<WorkspaceId>, limit: u32)
     tx.list(LIVE, params, |row| row.get(0))
 }
 
-/// Deletes some of what a workspace has; with the last of it the workspace.
+/// Deletes some of what a deleted workspace has; with the last of it the workspace.
 pub fn workspace(tx: &Tx<'_>, org: OrgId, workspace: WorkspaceId) -> Result<Step, Error> {
+    if tx.get(IS_DELETED, named_params! { ":org": org, ":workspace": workspace }, |row| row.get(0))? {
+        everything_in(tx, org, workspace)
+    } else {
+        Ok(Step::Nothing)
+    }
+}
+
+fn everything_in(tx: &Tx<'_>, org: OrgId, workspace: WorkspaceId) -> Result<Step, Error> {
     let both = named_params! { ":org": org, ":workspace": workspace };
     let mut room = ROWS_MAX;
     while room > 0 {
@@ -127,8 +141,11 @@ pub fn workspace(tx: &Tx<'_>, org: OrgId, workspace: WorkspaceId) -> Result<Step
 
 /// Deletes some of what an organization has whose time is over; with the last of it the organization.
 pub fn org(tx: &Tx<'_>, org: OrgId, now: Timestamp) -> Result<Step, Error> {
+    if !tx.get(IS_DUE, named_params! { ":org": org, ":now": now }, |row| row.get::<_, bool>(0))? {
+        return Ok(Step::Nothing);
+    }
     if let Some(found) = tx.find(WORKSPACE, named_params! { ":org": org }, |row| row.get::<_, WorkspaceId>(0))? {
-        return Ok(match workspace(tx, org, found)? {
+        return Ok(match everything_in(tx, org, found)? {
             Step::Done => Step::Some,
             step => step,
         });

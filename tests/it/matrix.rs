@@ -8,7 +8,7 @@ use agentstation::domain::id::{AgentId, ApprovalId, InvitationId, OrgId, Passkey
 use agentstation::domain::origin::Origin;
 use agentstation::domain::permission::{Access, Actor, Permission, Resource, Role, authorize};
 use agentstation::domain::plan::Plan;
-use agentstation::domain::time::{Clock as _, SimClock, Timestamp};
+use agentstation::domain::time::{SimClock, Timestamp};
 use agentstation::services::{keys, users};
 use agentstation::store;
 use agentstation::store::users::NewUser;
@@ -71,7 +71,11 @@ impl Names {
 }
 
 /// Lines that end what the others are tried with, when they let somebody through: their refusals are tried, their doing has tests of its own.
-const ENDS_THE_FIXTURE: &[(&str, &str)] = &[("POST", "/sign-out"), ("POST", "/account/password")];
+const ENDS_THE_FIXTURE: &[(&str, &str)] = &[
+    ("POST", "/sign-out"),
+    ("POST", "/account/password"),
+    ("POST", "/api/v1/orgs/{org}/leave"),
+];
 
 fn ends_the_fixture(line: &Line) -> bool {
     ENDS_THE_FIXTURE
@@ -116,13 +120,13 @@ enum Caller<'a> {
 
 fn expected(line: &Line, caller: &Caller<'_>) -> Expect {
     let may = |actor: &Actor, permission: Permission| authorize(actor, permission, Resource { org: actor.org }) == Access::Allow;
-    let named = line.path.contains("/orgs/{org}");
+    let named = line.path.starts_with("/api/v1/orgs/{org}");
     match (caller, line.needs) {
         (_, Needs::Nothing) => Expect::Through,
         (Caller::Nobody | Caller::DeadKey, _) => Expect::Refused(401, "unauthenticated"),
         (Caller::Homeless, Needs::Session) => Expect::Through,
         (Caller::Homeless, _) => Expect::Refused(403, "no_organization"),
-        (Caller::Foreign(_), Needs::Permission(_) | Needs::Proved(_)) if named => Expect::Refused(404, "not_found"),
+        (Caller::Foreign(_), Needs::Permission(_) | Needs::Proved(_) | Needs::SignedIn) if named => Expect::Refused(404, "not_found"),
         (Caller::Key(_) | Caller::Foreign(_), Needs::Session | Needs::SignedIn) => Expect::Refused(403, "forbidden"),
         (Caller::Key(actor) | Caller::Foreign(actor), Needs::Permission(permission) | Needs::Proved(permission)) => {
             if may(actor, permission) {
@@ -131,6 +135,7 @@ fn expected(line: &Line, caller: &Caller<'_>) -> Expect {
                 Expect::Refused(403, "forbidden")
             }
         }
+        (Caller::Key(_) | Caller::Foreign(_), Needs::Member) => Expect::Through,
         (Caller::Session { .. }, Needs::Session | Needs::SignedIn) => Expect::Through,
         (Caller::Session { actor, .. }, Needs::Permission(permission) | Needs::Proved(permission)) if !may(actor, permission) => {
             Expect::Refused(403, "forbidden")
@@ -252,8 +257,8 @@ async fn second_organization(station: &TestStation) -> Actor {
                 if email == OTHER_EMAIL {
                     let org = OrgId::new(now);
                     store::orgs::insert(tx, org, "other", "Other", Plan::Free, now)?;
-                    store::orgs::insert_workspace(tx, org, WorkspaceId::new(now), "default", "default", now)?;
-                    store::users::add_member(tx, org, principal, Role::Owner, now)?;
+                    store::workspaces::insert(tx, org, WorkspaceId::new(now), "default", "default", now)?;
+                    store::members::insert(tx, org, principal, Role::Owner, now)?;
                 }
             }
             Ok(())
@@ -284,7 +289,7 @@ async fn nobody_and_dead_keys_get_nothing_but_what_is_for_everyone() {
     check(&fixture.with_key(&short), &Caller::DeadKey, "an expired key").await;
     let revoked = fixture.key(&owner, None, keys::LASTS_DEFAULT).await;
     let id = agentstation::crypto::api_key::ApiKey::parse(&revoked).unwrap().id;
-    keys::revoke(&station.app, &owner, id, Origin::default()).await.unwrap();
+    keys::revoke(&station.app, &owner, keys::Whose::Own, id, Origin::default()).await.unwrap();
     check(&fixture.with_key(&revoked), &Caller::DeadKey, "a revoked key").await;
 }
 
