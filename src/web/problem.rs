@@ -31,6 +31,8 @@ pub struct Problem {
     pub hint: Option<String>,
     pub errors: Vec<Place>,
     pub retry_after: Option<Duration>,
+    /// The methods that an address takes, where another was sent.
+    pub allow: Option<String>,
 }
 
 /// One thing wrong, with its place: a JSON pointer into the input, or a line of a file.
@@ -102,6 +104,7 @@ impl Problem {
             hint: None,
             errors: Vec::new(),
             retry_after: None,
+            allow: None,
         }
     }
 
@@ -139,6 +142,14 @@ impl Problem {
             pointer: Some(pointer.to_owned()),
             ..Place::default()
         }])
+    }
+
+    /// An address that is there and takes other methods.
+    pub fn method_not_allowed(allow: String) -> Self {
+        Self {
+            allow: Some(allow),
+            ..Self::new(ErrorCode::MethodNotAllowed, "This address does not take that method.")
+        }
     }
 
     pub fn unauthenticated() -> Self {
@@ -204,6 +215,13 @@ impl Problem {
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
+        if let Some(Ok(allow)) = self.allow.as_deref().map(HeaderValue::from_str) {
+            answer.headers_mut().insert(header::ALLOW, allow);
+        }
+        if self.code == ErrorCode::TooSlow {
+            // The rest of the body may still be on its way.
+            answer.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
+        }
         if self.code == ErrorCode::Unauthenticated {
             answer
                 .headers_mut()
@@ -225,6 +243,10 @@ pub const fn status_of(code: ErrorCode) -> StatusCode {
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::Conflict | ErrorCode::AlreadyExists | ErrorCode::IdempotencyInProgress => StatusCode::CONFLICT,
         ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::UriTooLong => StatusCode::URI_TOO_LONG,
+        ErrorCode::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        ErrorCode::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        ErrorCode::Misdirected => StatusCode::MISDIRECTED_REQUEST,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::Busy => StatusCode::SERVICE_UNAVAILABLE,
@@ -252,6 +274,10 @@ pub const fn title_of(code: ErrorCode) -> &'static str {
         ErrorCode::IdempotencyMismatch => "This Idempotency-Key was used for another request",
         ErrorCode::IdempotencyInProgress => "The first request with this Idempotency-Key is still at work",
         ErrorCode::TooLarge => "Too large",
+        ErrorCode::UriTooLong => "The address is too long",
+        ErrorCode::HeadersTooLarge => "The headers are too large",
+        ErrorCode::TooSlow => "The request came too slowly",
+        ErrorCode::Misdirected => "Not the name of this station",
         ErrorCode::UnsupportedMediaType => "Content type not supported",
         ErrorCode::AgentRejected => "The agent cannot be taken as it is",
         ErrorCode::RateLimited => "Too many requests",

@@ -10,13 +10,15 @@ mod policy;
 mod station;
 
 use std::collections::BTreeMap;
+use std::future::ready;
 
 use actix_web::http::Method;
 use actix_web::middleware::from_fn;
-use actix_web::{FromRequest, Handler, HttpResponse, Responder, Route, web};
+use actix_web::{FromRequest, Handler, HttpResponse, Responder, Route, guard, web};
 
 use super::extract::{Declares, Needs};
-use super::{api, assets, health, openapi, pages, ws};
+use super::problem::Problem;
+use super::{api, assets, csp_reports, health, openapi, pages, ws};
 
 /// One line of the table.
 pub struct Line {
@@ -57,7 +59,16 @@ where
         method,
         path,
         needs: Args::NEEDS,
-        make: Box::new(move || web::method(for_route.clone()).to(handler.clone())),
+        make: Box::new(move || {
+            let route = web::route();
+            // Whatever can be read can also be asked about.
+            let route = if for_route == Method::GET {
+                route.guard(guard::Any(guard::Get()).or(guard::Head()))
+            } else {
+                route.guard(guard::Method(for_route.clone()))
+            };
+            route.to(handler.clone())
+        }),
     }
 }
 
@@ -113,6 +124,7 @@ pub fn table() -> Vec<Line> {
         get("/readyz", health::ready),
         get("/static/{path:.+}", assets::show),
         get("/api/v1/openapi.json", openapi::show),
+        post("/csp-reports", csp_reports::receive),
         get("/ws/runs/{run}", ws::runs::open),
     ];
     lines.extend(page_lines());
@@ -224,11 +236,17 @@ fn api_lines() -> Vec<Line> {
 /// Puts the table into an application.
 pub fn configure(config: &mut web::ServiceConfig) {
     let mut resources: Vec<(&'static str, actix_web::Resource)> = Vec::new();
+    let mut methods: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
     // Every POST of the API is done once for its key; starting a run keeps the key by itself, with the run.
     let mut keyed: BTreeMap<&'static str, Needs> = BTreeMap::new();
     for line in table() {
         if line.method == Method::POST && line.path.starts_with("/api/") && !line.path.ends_with("/runs") {
             keyed.insert(line.path, line.needs);
+        }
+        let known = methods.entry(line.path).or_default();
+        known.push(line.method.to_string());
+        if line.method == Method::GET {
+            known.push(Method::HEAD.to_string());
         }
         let route = (line.make)();
         match resources.iter().position(|(path, _)| *path == line.path) {
@@ -243,7 +261,8 @@ pub fn configure(config: &mut web::ServiceConfig) {
         }
     }
     for (path, resource) in resources {
-        let resource = resource.default_service(web::to(method_not_allowed));
+        let allow = methods.remove(path).unwrap_or_default().join(", ");
+        let resource = resource.default_service(web::to(move || ready(refuse_method(allow.clone()))));
         match keyed.get(path) {
             Some(&needs) => {
                 let once = move |request, next| api::idempotency::once(request, next, needs);
@@ -254,6 +273,6 @@ pub fn configure(config: &mut web::ServiceConfig) {
     }
 }
 
-async fn method_not_allowed() -> HttpResponse {
-    HttpResponse::MethodNotAllowed().finish()
+fn refuse_method(allow: String) -> Result<HttpResponse, Problem> {
+    Err(Problem::method_not_allowed(allow))
 }

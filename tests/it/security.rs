@@ -54,7 +54,7 @@ fn let_through(status: u16) -> bool {
 #[tokio::test]
 async fn every_route_lets_through_exactly_whom_it_declares() {
     let rates = Rates {
-        sign_ins: 1_000,
+        sign_in: 100_000,
         ..Rates::default()
     };
     let station = TestStation::builder()
@@ -325,9 +325,9 @@ async fn cookies_are_bound_to_the_host_over_tls() {
 #[tokio::test]
 async fn rates_are_counted_by_key_and_sign_ins_by_address() {
     let rates = Rates {
-        api_reads: 3,
-        api_writes: 1,
-        sign_ins: 2,
+        read: 3,
+        sign_in: 2,
+        ..Rates::default()
     };
     let station = TestStation::builder()
         .settings(Settings {
