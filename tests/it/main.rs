@@ -8,6 +8,7 @@
     reason = "a test fails loudly"
 )]
 
+mod abuse;
 mod api;
 mod approvals;
 mod asking;

@@ -323,46 +323,6 @@ async fn cookies_are_bound_to_the_host_over_tls() {
 }
 
 #[tokio::test]
-async fn rates_are_counted_by_key_and_sign_ins_by_address() {
-    let rates = Rates {
-        read: 3,
-        sign_in: 2,
-        ..Rates::default()
-    };
-    let station = TestStation::builder()
-        .settings(Settings {
-            rates,
-            ..Settings::default()
-        })
-        .start()
-        .await;
-    let http = station.owner();
-    let first = http.get("/api/v1/runs").await.expect(200);
-    assert_eq!(first.header("ratelimit-policy"), "\"read\";q=3;w=60");
-    assert!(first.header("ratelimit").starts_with("\"read\";r=2;t="));
-    http.get("/api/v1/runs").await.expect(200);
-    http.get("/api/v1/runs").await.expect(200);
-    let refused = http.get("/api/v1/runs").await.expect(429);
-    assert_eq!(refused.problem(), "rate_limited");
-    assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
-    let other = station.nobody().bearer(&station.scoped_key(&[Permission::RunsRead]).await);
-    other.get("/api/v1/runs").await.expect(200);
-
-    let mut browser = Browser::new(station.address);
-    browser.get("/sign-in").await.expect(200);
-    for _ in 0..2 {
-        browser
-            .submit("/sign-in", &[("email", "x@example.com"), ("password", "x")])
-            .await
-            .expect(401);
-    }
-    browser
-        .submit("/sign-in", &[("email", OWNER_EMAIL), ("password", PASSWORD)])
-        .await
-        .expect(429);
-}
-
-#[tokio::test]
 async fn a_stopping_station_is_not_ready_and_drains() {
     let station = TestStation::start().await;
     station.nobody().get("/readyz").await.expect(200);
