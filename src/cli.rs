@@ -8,6 +8,7 @@ mod doctor;
 mod embedded;
 mod files;
 mod health;
+mod process;
 mod run;
 mod serve;
 mod station;
@@ -30,6 +31,7 @@ pub enum Exit {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    process::harden();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
