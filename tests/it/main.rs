@@ -20,6 +20,7 @@ mod examples;
 mod failing;
 mod fork;
 mod guests;
+mod hardening;
 mod openapi;
 mod pages;
 mod recovery;

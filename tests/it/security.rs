@@ -16,7 +16,7 @@ use crate::support::http::multipart;
 use crate::support::{Browser, Http, OWNER_EMAIL, PASSWORD, TestStation};
 
 /// An address that fits the line and names nothing that is there.
-fn address(line: &Line) -> String {
+pub fn address(line: &Line) -> String {
     let missing = Timestamp::from_ms(1);
     line.path
         .replace("{run}", &RunId::new(missing).to_string())
@@ -153,47 +153,6 @@ async fn a_scoped_key_reaches_only_the_routes_of_its_scopes() {
 }
 
 #[tokio::test]
-async fn every_answer_has_the_headers_that_protect_browsers() {
-    let station = TestStation::start().await;
-    let mut addresses: Vec<String> = table()
-        .iter()
-        .filter(|line| line.method == Method::GET.as_str())
-        .map(address)
-        .collect();
-    addresses.extend(["/nonsense".to_owned(), "/static/css/base.css".to_owned(), "/%00".to_owned()]);
-    for http in [station.nobody(), station.owner(), station.browser().await.http()] {
-        for path in &addresses {
-            let answer = http.get(path).await;
-            let policy = answer.header("content-security-policy");
-            assert!(
-                policy.contains("default-src 'none'") && !policy.contains("unsafe"),
-                "{path}: {policy}"
-            );
-            for (name, value) in [
-                ("x-content-type-options", "nosniff"),
-                ("referrer-policy", "no-referrer"),
-                ("cross-origin-opener-policy", "same-origin"),
-                ("cross-origin-resource-policy", "same-origin"),
-            ] {
-                assert_eq!(answer.header(name), value, "{path}");
-            }
-            assert!(answer.header("x-request-id").starts_with("req_"), "{path}");
-            assert!(
-                !answer.header("permissions-policy").is_empty() && answer.header("server").is_empty(),
-                "{path}"
-            );
-            assert!(answer.header("access-control-allow-origin").is_empty(), "{path}");
-            let is_file = path.starts_with("/static/css");
-            assert!(
-                is_file || answer.header("cache-control").contains("no-"),
-                "{path}: {}",
-                answer.header("cache-control")
-            );
-        }
-    }
-}
-
-#[tokio::test]
 async fn every_refusal_of_the_api_is_a_problem_whatever_made_it() {
     let station = TestStation::start().await;
     let http = station.owner();
@@ -304,22 +263,6 @@ async fn a_key_and_a_cookie_together_are_refused() {
         .bearer(&station.key)
         .with("accept", "application/json");
     assert_eq!(both.get("/api/v1/runs").await.expect(400).problem(), "bad_request");
-}
-
-#[tokio::test]
-async fn cookies_are_bound_to_the_host_over_tls() {
-    let settings = Settings {
-        public_url: Some("https://station.example".to_owned().try_into().unwrap()),
-        ..Settings::default()
-    };
-    let station = TestStation::builder().settings(settings).start().await;
-    let page = station.nobody().with("accept", "text/html").get("/sign-in").await.expect(200);
-    let cookie = page.header("set-cookie");
-    for part in ["__Host-as_visit=", "Secure", "HttpOnly", "SameSite=Lax", "Path=/"] {
-        assert!(cookie.contains(part), "{cookie}");
-    }
-    assert!(!cookie.contains("Domain"), "{cookie}");
-    assert!(page.header("strict-transport-security").starts_with("max-age=31536000"));
 }
 
 #[tokio::test]
