@@ -31,8 +31,6 @@ pub struct Problem {
     pub hint: Option<String>,
     pub errors: Vec<Place>,
     pub retry_after: Option<Duration>,
-    /// The methods that an address takes, where another was sent.
-    pub allow: Option<String>,
 }
 
 /// One thing wrong, with its place: a JSON pointer into the input, or a line of a file.
@@ -104,7 +102,6 @@ impl Problem {
             hint: None,
             errors: Vec::new(),
             retry_after: None,
-            allow: None,
         }
     }
 
@@ -142,14 +139,6 @@ impl Problem {
             pointer: Some(pointer.to_owned()),
             ..Place::default()
         }])
-    }
-
-    /// An address that is there and takes other methods.
-    pub fn method_not_allowed(allow: String) -> Self {
-        Self {
-            allow: Some(allow),
-            ..Self::new(ErrorCode::MethodNotAllowed, "This address does not take that method.")
-        }
     }
 
     pub fn unauthenticated() -> Self {
@@ -214,9 +203,6 @@ impl Problem {
         if let Some(after) = self.retry_after {
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
-        }
-        if let Some(Ok(allow)) = self.allow.as_deref().map(HeaderValue::from_str) {
-            answer.headers_mut().insert(header::ALLOW, allow);
         }
         if self.code == ErrorCode::TooSlow {
             // The rest of the body may still be on its way.

@@ -10,14 +10,13 @@ mod policy;
 mod station;
 
 use std::collections::BTreeMap;
-use std::future::ready;
+use std::rc::Rc;
 
-use actix_web::http::Method;
+use actix_web::http::{Method, header};
 use actix_web::middleware::from_fn;
 use actix_web::{FromRequest, Handler, HttpResponse, Responder, Route, guard, web};
 
 use super::extract::{Declares, Needs};
-use super::problem::Problem;
 use super::{api, assets, csp_reports, health, openapi, pages, ws};
 
 /// One line of the table.
@@ -236,17 +235,17 @@ fn api_lines() -> Vec<Line> {
 /// Puts the table into an application.
 pub fn configure(config: &mut web::ServiceConfig) {
     let mut resources: Vec<(&'static str, actix_web::Resource)> = Vec::new();
-    let mut methods: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
     // Every POST of the API is done once for its key; starting a run keeps the key by itself, with the run.
     let mut keyed: BTreeMap<&'static str, Needs> = BTreeMap::new();
+    let mut methods: BTreeMap<&'static str, Vec<Method>> = BTreeMap::new();
     for line in table() {
         if line.method == Method::POST && line.path.starts_with("/api/") && !line.path.ends_with("/runs") {
             keyed.insert(line.path, line.needs);
         }
-        let known = methods.entry(line.path).or_default();
-        known.push(line.method.to_string());
+        let allowed = methods.entry(line.path).or_default();
+        allowed.push(line.method.clone());
         if line.method == Method::GET {
-            known.push(Method::HEAD.to_string());
+            allowed.push(Method::HEAD);
         }
         let route = (line.make)();
         match resources.iter().position(|(path, _)| *path == line.path) {
@@ -261,8 +260,8 @@ pub fn configure(config: &mut web::ServiceConfig) {
         }
     }
     for (path, resource) in resources {
-        let allow = methods.remove(path).unwrap_or_default().join(", ");
-        let resource = resource.default_service(web::to(move || ready(refuse_method(allow.clone()))));
+        let allowed: Rc<str> = methods.get(path).map_or_else(String::new, |methods| allow(methods)).into();
+        let resource = resource.default_service(web::to(move || method_not_allowed(Rc::clone(&allowed))));
         match keyed.get(path) {
             Some(&needs) => {
                 let once = move |request, next| api::idempotency::once(request, next, needs);
@@ -273,6 +272,11 @@ pub fn configure(config: &mut web::ServiceConfig) {
     }
 }
 
-fn refuse_method(allow: String) -> Result<HttpResponse, Problem> {
-    Err(Problem::method_not_allowed(allow))
+/// The value of `Allow`.
+fn allow(methods: &[Method]) -> String {
+    methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ")
+}
+
+async fn method_not_allowed(allowed: Rc<str>) -> HttpResponse {
+    HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, &*allowed)).finish()
 }

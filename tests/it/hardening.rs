@@ -3,27 +3,16 @@
 use agentstation::domain::permission::Role;
 use agentstation::web::extract::Needs;
 use agentstation::web::routes::table;
-use agentstation::web::settings::{Rates, Settings};
+use agentstation::web::settings::Settings;
 use reqwest::Method;
 use serde_json::json;
 
 use crate::security::address;
 use crate::support::http::Answer;
-use crate::support::{Browser, Http, OWNER_EMAIL, PASSWORD, TestStation};
+use crate::support::{Browser, Http, OWNER_EMAIL, PASSWORD, TestStation, unhurried};
 
 fn method(text: &str) -> Method {
     text.parse().unwrap()
-}
-
-/// So many tries to get in as the tests make.
-fn unhurried() -> Settings {
-    Settings {
-        rates: Rates {
-            sign_in: 100_000,
-            ..Rates::default()
-        },
-        ..Settings::default()
-    }
 }
 
 fn behind_tls() -> Settings {

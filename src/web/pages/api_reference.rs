@@ -13,7 +13,7 @@ use crate::web::extract::SignedIn;
 use crate::web::pages::view::Shell;
 use crate::web::problem::Problem;
 use crate::web::state::State;
-use crate::web::{markdown, openapi};
+use crate::web::openapi;
 
 #[derive(Template)]
 #[template(path = "pages/docs/api.html")]
