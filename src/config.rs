@@ -245,7 +245,11 @@ impl Config {
         within("runtime.slots", self.runtime.slots, SLOTS_MAX)?;
         within("server.workers", self.server.workers.max(1), WORKERS_MAX)?;
         within("server.connections", self.server.connections, CONNECTIONS_MAX)?;
-        within("server.connections_per_address", self.server.connections_per_address, CONNECTIONS_MAX)?;
+        within(
+            "server.connections_per_address",
+            self.server.connections_per_address,
+            CONNECTIONS_MAX,
+        )?;
         for &class in RateClass::ALL {
             let name = format!("rates.{}", class.as_str().replace('-', "_"));
             within(&name, self.rates.of(class), RATE_MAX)?;

@@ -70,7 +70,11 @@ fn sandbox(report: &mut Report, slots: u32) {
             if engine == compiler {
                 report.ok("engine", format!("{engine}, {slots} slots"));
             } else {
-                report.problem("engine", format!("{engine}, but the compiler is {compiler}"), "Install one release of the program.");
+                report.problem(
+                    "engine",
+                    format!("{engine}, but the compiler is {compiler}"),
+                    "Install one release of the program.",
+                );
             }
         }
         (Err(error), _) | (_, Err(error)) => report.problem("engine", error.to_string(), "Look at the limits of memory of this machine."),
@@ -82,7 +86,11 @@ fn models(report: &mut Report, config: &Config) {
         Ok(models) => {
             let names: Vec<&str> = models.names().collect();
             if names.is_empty() {
-                report.warning("models", "none configured; agents that ask one fail", "Add a section [models.default] to the settings.");
+                report.warning(
+                    "models",
+                    "none configured; agents that ask one fail",
+                    "Add a section [models.default] to the settings.",
+                );
             } else {
                 report.ok("models", names.join(", "));
             }
@@ -100,7 +108,11 @@ async fn opened(report: &mut Report, config: &Config) -> Option<Store> {
     match station::store_or_beside(config).await {
         Ok(store) => Some(store),
         Err(error) => {
-            report.problem("database", format!("{error:#}"), "Look into the chapter on backups in docs/operations.md.");
+            report.problem(
+                "database",
+                format!("{error:#}"),
+                "Look into the chapter on backups in docs/operations.md.",
+            );
             None
         }
     }

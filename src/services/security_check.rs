@@ -87,7 +87,10 @@ pub async fn findings(config: &Config, store: Option<&Store>, now: Timestamp) ->
     all.push(user());
     all.push(Finding::ok("sqlite", security_check::sqlite_version()));
     if let Some(store) = store {
-        let before = Timestamp::from_ms(now.as_ms().saturating_sub(i64::try_from(UNUSED_AFTER.as_millis()).unwrap_or(i64::MAX)));
+        let before = Timestamp::from_ms(
+            now.as_ms()
+                .saturating_sub(i64::try_from(UNUSED_AFTER.as_millis()).unwrap_or(i64::MAX)),
+        );
         match store.read(move |reader| security_check::weak(reader, now, before)).await {
             Ok(weak) => all.extend(accounts(&weak)),
             Err(error) => all.push(Finding::problem(
@@ -113,7 +116,10 @@ fn listening(config: &Config) -> Finding {
         (false, true, _) => Finding::ok(what, format!("{}: behind a proxy that speaks TLS", server.listen)),
         (false, false, true) => Finding::warning(
             what,
-            format!("{}: other machines reach it without TLS, because insecure_listen is set", server.listen),
+            format!(
+                "{}: other machines reach it without TLS, because insecure_listen is set",
+                server.listen
+            ),
             "Put a proxy that speaks TLS in front and set server.public_url and server.trusted_proxies; or listen on 127.0.0.1.",
         ),
         (false, false, false) => Finding::problem(
@@ -207,7 +213,10 @@ fn plain_http(config: &Config) -> Finding {
 fn files(config: &Config) -> Vec<Finding> {
     let data = &config.data;
     if !data.exists() {
-        return vec![Finding::ok("data directory", format!("{} is made at the first start", data.display()))];
+        return vec![Finding::ok(
+            "data directory",
+            format!("{} is made at the first start", data.display()),
+        )];
     }
     let mut found = vec![private("data directory", data)];
     found.push(disk(data));
@@ -221,7 +230,10 @@ fn files(config: &Config) -> Vec<Finding> {
         let found_key = private("master key", &master_key);
         let beside = Finding::warning(
             "master key",
-            format!("{} lies beside what it seals: a copy of the directory has both", master_key.display()),
+            format!(
+                "{} lies beside what it seals: a copy of the directory has both",
+                master_key.display()
+            ),
             "Keep it elsewhere, and leave it out of backups.",
         );
         found.push(if found_key.verdict == Verdict::Ok { beside } else { found_key });
@@ -367,8 +379,8 @@ mod tests {
         use Verdict::{Ok, Problem, Warning};
         let https = ("AGENTSTATION_PUBLIC_URL", "https://station.example");
         let open = ("AGENTSTATION_LISTEN", "0.0.0.0:8700");
-        type Look = fn(&Config) -> Finding;
-        let cases: [(&[(&str, &str)], Look, Verdict); 15] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], fn(&Config) -> Finding, Verdict);
+        let cases: [Case<'_>; 15] = [
             (&[], listening, Ok),
             (&[open, https], listening, Ok),
             (&[open], listening, Problem),
@@ -397,7 +409,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("secret");
         std::fs::write(&file, "x").unwrap();
-        for (mode, verdict) in [(0o600, Verdict::Ok), (0o400, Verdict::Ok), (0o640, Verdict::Warning), (0o604, Verdict::Warning)] {
+        for (mode, verdict) in [
+            (0o600, Verdict::Ok),
+            (0o400, Verdict::Ok),
+            (0o640, Verdict::Warning),
+            (0o604, Verdict::Warning),
+        ] {
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
             let finding = private("file", &file);
             assert_eq!(finding.verdict, verdict, "{finding:?}");

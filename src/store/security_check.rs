@@ -14,7 +14,8 @@ pub(super) const IN_CHARGE_WITHOUT_SECOND_FACTOR: &str =
     WHERE m.role IN ('owner', 'admin') AND p.disabled_at IS NULL AND o.deleted_at IS NULL
     AND NOT EXISTS (SELECT 1 FROM totp t WHERE t.principal_id = p.id AND t.confirmed_at IS NOT NULL)
     AND NOT EXISTS (SELECT 1 FROM passkeys k WHERE k.principal_id = p.id) LIMIT :limit";
-pub(super) const NEVER_SIGNED_IN: &str = "SELECT u.email FROM users u INDEXED BY users_never_signed_in JOIN principals p ON p.id = u.principal_id
+pub(super) const NEVER_SIGNED_IN: &str =
+    "SELECT u.email FROM users u INDEXED BY users_never_signed_in JOIN principals p ON p.id = u.principal_id
     WHERE u.signed_in_at IS NULL AND p.disabled_at IS NULL AND p.created_at < :before LIMIT :limit";
 pub(super) const KEYS_WITHOUT_EXPIRY: &str =
     "SELECT name FROM api_keys INDEXED BY api_keys_open WHERE revoked_at IS NULL AND expires_at IS NULL LIMIT :limit";

@@ -76,7 +76,12 @@ fn reports(sent: &Value) -> Vec<Report> {
 /// The first of these fields, shortened, and without the query of an address, in which there may be secrets.
 fn field(body: &Value, names: &[&str]) -> String {
     let text = names.iter().find_map(|name| body.get(name)?.as_str()).unwrap_or_default();
-    text.split(['?', '#']).next().unwrap_or_default().chars().take(FIELD_CHARS_MAX).collect()
+    text.split(['?', '#'])
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(FIELD_CHARS_MAX)
+        .collect()
 }
 
 #[cfg(test)]

@@ -84,7 +84,10 @@ impl Modify for Credentials {
             .description(Some("An API key: `agentstation key create` or the account page makes one."))
             .build();
         components.add_security_scheme("key", SecurityScheme::Http(key));
-        let cookie = ApiKeyValue::with_description("__Host-as_sid", "A browser’s session. What changes anything also needs the token of a page in `X-Form-Token`.");
+        let cookie = ApiKeyValue::with_description(
+            "__Host-as_sid",
+            "A browser’s session. What changes anything also needs the token of a page in `X-Form-Token`.",
+        );
         components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     }
 }
@@ -93,7 +96,11 @@ impl Modify for Credentials {
 const REFUSALS: [(&str, &str, &str); 5] = [
     ("BadRequest", "400", "The request is malformed: its query, a header, its body"),
     ("Unauthenticated", "401", "There is no key, or it is wrong, expired or revoked"),
-    ("Forbidden", "403", "The role or the key’s scopes do not allow it, or the plan does not include it"),
+    (
+        "Forbidden",
+        "403",
+        "The role or the key’s scopes do not allow it, or the plan does not include it",
+    ),
     ("NotFound", "404", "It is not there, or it is another organization’s"),
     ("RateLimited", "429", "Too many requests of this kind in a short time"),
 ];

@@ -61,8 +61,13 @@ impl Settings {
     ///
     /// On the machine itself the loopback addresses are right as well.
     pub fn is_own_host(&self, host: &str, from_here: bool) -> bool {
-        let scheme = self.public_url.as_ref().map_or("http", |url| if url.is_https() { "https" } else { "http" });
-        let Ok(asked) = Url::parse(&format!("{scheme}://{host}/")) else { return false };
+        let scheme = self
+            .public_url
+            .as_ref()
+            .map_or("http", |url| if url.is_https() { "https" } else { "http" });
+        let Ok(asked) = Url::parse(&format!("{scheme}://{host}/")) else {
+            return false;
+        };
         // What is no bare host and port parses as something else, too.
         if asked.path() != "/" || !asked.username().is_empty() || asked.query().is_some() || asked.fragment().is_some() {
             return false;

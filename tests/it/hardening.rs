@@ -52,7 +52,11 @@ fn check_headers(answer: &Answer, what: &str, secure: bool) {
     assert!(answer.header("x-request-id").starts_with("req_"), "{what}");
     assert!(answer.header("permissions-policy").contains("camera=()"), "{what}");
     let strict = answer.header("strict-transport-security");
-    assert_eq!(strict.starts_with("max-age=31536000; includeSubDomains"), secure, "{what}: {strict}");
+    assert_eq!(
+        strict.starts_with("max-age=31536000; includeSubDomains"),
+        secure,
+        "{what}: {strict}"
+    );
     let caching = answer.header("cache-control");
     if what.contains("/static/css/") {
         assert!(caching.starts_with("public"), "{what}: {caching}");
@@ -67,8 +71,16 @@ async fn every_answer_has_the_headers_that_protect_browsers() {
         let station = TestStation::builder().settings(settings).start().await;
         let mut calls: Vec<(Method, String)> = table().iter().map(|line| (method(line.method.as_str()), address(line))).collect();
         calls.extend(
-            ["/nonsense", "/api/v1/nonsense", "/static/css/base.css", "/static/../Cargo.toml", "/%00", "/%ff", "//evil.example"]
-                .map(|path| (Method::GET, path.to_owned())),
+            [
+                "/nonsense",
+                "/api/v1/nonsense",
+                "/static/css/base.css",
+                "/static/../Cargo.toml",
+                "/%00",
+                "/%ff",
+                "//evil.example",
+            ]
+            .map(|path| (Method::GET, path.to_owned())),
         );
         calls.extend([Method::TRACE, Method::OPTIONS, method("NONSENSE")].map(|method| (method, "/runs".to_owned())));
         for http in [station.nobody(), station.owner(), station.nobody().with("accept", "text/html")] {
@@ -100,7 +112,10 @@ async fn whatever_can_be_read_can_be_asked_about_and_other_methods_are_named() {
 async fn a_session_changes_nothing_without_the_token_of_a_page() {
     let station = TestStation::builder().settings(unhurried()).start().await;
     let browser = station.browser().await;
-    let own = browser.http().with("sec-fetch-site", "same-origin").with("accept", "application/json");
+    let own = browser
+        .http()
+        .with("sec-fetch-site", "same-origin")
+        .with("accept", "application/json");
     let types = [
         Some("application/json"),
         Some("text/plain"),
@@ -110,7 +125,9 @@ async fn a_session_changes_nothing_without_the_token_of_a_page() {
     ];
     for line in table().iter().filter(|line| line.method != "GET" && line.path != "/csp-reports") {
         for content_type in types {
-            let answer = own.send(method(line.method.as_str()), &address(line), content_type, b"{}".to_vec()).await;
+            let answer = own
+                .send(method(line.method.as_str()), &address(line), content_type, b"{}".to_vec())
+                .await;
             let status = answer.status.as_u16();
             assert!(
                 [400, 403, 415].contains(&status),
@@ -175,7 +192,10 @@ async fn a_name_that_is_not_ours_leads_nowhere() {
         }
     }
     // What a proxy that nobody trusts says of the host is not believed.
-    let claimed = here.nobody().with("x-forwarded-host", "evil.example").with("x-forwarded-proto", "https");
+    let claimed = here
+        .nobody()
+        .with("x-forwarded-host", "evil.example")
+        .with("x-forwarded-proto", "https");
     let page = claimed.with("accept", "text/html").get("/runs").await.expect(303);
     assert!(page.header("location").starts_with("/sign-in?next="), "{}", page.header("location"));
     assert!(page.header("strict-transport-security").is_empty());
@@ -184,7 +204,13 @@ async fn a_name_that_is_not_ours_leads_nowhere() {
 #[tokio::test]
 async fn where_to_go_on_is_never_another_site() {
     let station = TestStation::builder().settings(unhurried()).start().await;
-    for next in ["//evil.example", "https://evil.example", "/\\evil.example", "/%09/evil.example\t", "\r\nset-cookie: x=1"] {
+    for next in [
+        "//evil.example",
+        "https://evil.example",
+        "/\\evil.example",
+        "/%09/evil.example\t",
+        "\r\nset-cookie: x=1",
+    ] {
         let mut browser = Browser::new(station.address);
         let encoded: String = url::form_urlencoded::byte_serialize(next.as_bytes()).collect();
         browser.get(&format!("/sign-in?next={encoded}")).await.expect(200);
@@ -247,7 +273,10 @@ async fn requests_that_say_two_things_of_where_to_are_refused() {
     ] {
         let mut stream = tokio::net::TcpStream::connect(station.address).await.unwrap();
         let said = raw(&mut stream, &format!("{head}connection: close\r\n\r\n")).await;
-        assert!(said.starts_with("HTTP/1.1 400 ") || said.starts_with("HTTP/1.1 421 "), "{head}: {said}");
+        assert!(
+            said.starts_with("HTTP/1.1 400 ") || said.starts_with("HTTP/1.1 421 "),
+            "{head}: {said}"
+        );
     }
 }
 
@@ -266,7 +295,9 @@ async fn cookies_are_bound_to_the_host_over_tls() {
 async fn reports_of_browsers_are_taken_and_nothing_else_is() {
     let station = TestStation::start().await;
     let report = json!([{"type": "csp-violation", "body": {"effectiveDirective": "script-src", "blockedURL": "inline\u{1b}[2J"}}]);
-    let send = |http: Http, content_type: &'static str, body: Vec<u8>| async move { http.send(Method::POST, "/csp-reports", Some(content_type), body).await };
+    let send = |http: Http, content_type: &'static str, body: Vec<u8>| async move {
+        http.send(Method::POST, "/csp-reports", Some(content_type), body).await
+    };
     let body = || report.to_string().into_bytes();
     // Also from a page with a session, which browsers send along without saying where it comes from.
     let browser = station.browser().await;
@@ -276,7 +307,9 @@ async fn reports_of_browsers_are_taken_and_nothing_else_is() {
     send(station.nobody(), "application/csp-report", b"{}".to_vec()).await.expect(204);
     send(station.nobody(), "application/json", body()).await.expect(415);
     send(station.nobody(), "application/reports+json", b"{".to_vec()).await.expect(400);
-    send(station.nobody(), "application/reports+json", vec![b' '; 20_000]).await.expect(413);
+    send(station.nobody(), "application/reports+json", vec![b' '; 20_000])
+        .await
+        .expect(413);
 }
 
 #[tokio::test]
@@ -285,7 +318,10 @@ async fn the_reference_of_the_api_is_for_whoever_is_signed_in_and_shows_every_op
     let viewer = station.user(Role::Viewer).await;
     let mut browser = Browser::sign_in(station.address, &viewer, PASSWORD).await;
     let page = browser.get("/docs/api").await.expect(200);
-    for line in table().iter().filter(|line| line.path.starts_with("/api/v1/") && !line.path.contains("/orgs/")) {
+    for line in table()
+        .iter()
+        .filter(|line| line.path.starts_with("/api/v1/") && !line.path.contains("/orgs/"))
+    {
         let path = line.path.replace(":.+", "");
         assert!(page.body.contains(&path) || path.ends_with("openapi.json"), "{path}");
     }
@@ -303,7 +339,12 @@ async fn the_page_on_security_is_for_who_looks_after_the_station() {
         .await;
     let mut browser = station.browser().await;
     let page = browser.get("/station/security").await.expect(200);
-    for words in ["hand out credentials", "sign in with a password alone: ana@example.com", "data directory", "core dumps"] {
+    for words in [
+        "hand out credentials",
+        "sign in with a password alone: ana@example.com",
+        "data directory",
+        "core dumps",
+    ] {
         assert!(page.body.contains(words), "{words}: {}", page.body);
     }
     let admin = station.user(Role::Admin).await;

@@ -7,8 +7,8 @@ use agentstation::domain::time::Timestamp;
 use agentstation::web::routes::Line;
 use reqwest::Method;
 
-use crate::support::http::multipart;
 use crate::support::TestStation;
+use crate::support::http::multipart;
 
 /// An address that fits the line and names nothing that is there.
 pub fn address(line: &Line) -> String {

@@ -76,5 +76,9 @@ fn check_host(request: &ServiceRequest, settings: &Settings) -> Result<(), Probl
         Some(url) => format!("Open {}. A proxy in front must pass the Host header on as it came.", url.as_str()),
         None => "Open it as 127.0.0.1 or localhost; for another name, set server.public_url to the address in the browser.".to_owned(),
     };
-    Err(Problem::new(ErrorCode::Misdirected, "This station does not answer to the name that the request asks for.").hint(hint))
+    Err(Problem::new(
+        ErrorCode::Misdirected,
+        "This station does not answer to the name that the request asks for.",
+    )
+    .hint(hint))
 }

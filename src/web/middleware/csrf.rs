@@ -7,10 +7,10 @@ use actix_web::middleware::Next;
 use actix_web::{Error, web};
 
 use crate::domain::error::ErrorCode;
-use crate::web::{cookies, csp_reports};
 use crate::web::problem::{Problem, is_safe};
 use crate::web::settings::Settings;
 use crate::web::state::State;
+use crate::web::{cookies, csp_reports};
 
 /// What a browser says of where a request comes from.
 #[derive(Clone, Copy, Debug, Default)]

@@ -113,7 +113,9 @@ async fn record_denial(response: &ServiceResponse<BoxBody>) {
 
 /// Static files, health checks and browsers' reports are the same for everyone.
 fn needs_identity(path: &str) -> bool {
-    !["/static/", "/healthz", "/readyz", csp_reports::PATH].iter().any(|prefix| path.starts_with(prefix))
+    !["/static/", "/healthz", "/readyz", csp_reports::PATH]
+        .iter()
+        .any(|prefix| path.starts_with(prefix))
 }
 
 async fn find(request: &ServiceRequest) -> Result<Identity, Problem> {

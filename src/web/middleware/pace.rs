@@ -38,7 +38,9 @@ pub async fn pace<B: MessageBody + 'static>(mut request: ServiceRequest, next: N
             payload: Box::pin(payload),
         });
     }
-    let at_work = request.conn_data::<Arc<Connection>>().map(|connection| Arc::clone(connection).begin());
+    let at_work = request
+        .conn_data::<Arc<Connection>>()
+        .map(|connection| Arc::clone(connection).begin());
     let response = next.call(request).await?;
     Ok(response.map_body(|_, body| {
         BoxBody::new(Answer {
@@ -150,7 +152,9 @@ mod tests {
 
     /// A body that may take 50 ms to begin with, 1 s in all, and is to come at 1000 bytes a second.
     fn paced(items: impl Stream<Item = Result<Bytes, PayloadError>> + 'static) -> Paced {
-        let payload = Payload::Stream { payload: items.boxed_local() };
+        let payload = Payload::Stream {
+            payload: items.boxed_local(),
+        };
         let patience = Patience {
             body_begins: 50 * MS,
             body_rate: 1_000,

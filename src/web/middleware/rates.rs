@@ -207,7 +207,7 @@ fn network_of(client: IpAddr) -> IpAddr {
 
 /// The outer middleware, by address: before it is looked up who asks. See [`actix_web::middleware::from_fn`].
 pub async fn by_address<B: MessageBody + 'static>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<BoxBody>, Error> {
-    let taken = counted(&request, |limits, class, client| limits.by_address(class, client));
+    let taken = counted(&request, Limits::by_address);
     // Of a try to get in it is told what is left; of other requests the next middleware tells it.
     let told = taken.filter(|taken| taken.is_err() || taken.as_ref().is_ok_and(|left| left.class == RateClass::SignIn));
     answer(request, next, told).await
@@ -297,7 +297,11 @@ mod tests {
         for caller in 0..3 * CALLERS_MAX {
             _ = limit.take(caller);
         }
-        assert!(limit.limiter.len() <= CALLERS_MAX + SHARED as usize, "{}", limit.limiter.len());
+        assert!(
+            limit.limiter.len() <= CALLERS_MAX + usize::try_from(SHARED).unwrap(),
+            "{}",
+            limit.limiter.len()
+        );
     }
 
     #[test]

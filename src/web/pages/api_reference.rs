@@ -2,6 +2,9 @@
 
 mod shapes;
 
+use std::fmt::Write as _;
+
+use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use serde_json::Value;
@@ -10,10 +13,10 @@ use self::shapes::{Field, Shape, example, fields_of, kind_of, text};
 use super::{filters, html, shell};
 use crate::domain::permission::Permission;
 use crate::web::extract::SignedIn;
+use crate::web::openapi;
 use crate::web::pages::view::Shell;
 use crate::web::problem::Problem;
 use crate::web::state::State;
-use crate::web::openapi;
 
 #[derive(Template)]
 #[template(path = "pages/docs/api.html")]
@@ -36,6 +39,8 @@ struct Operation {
     id: String,
     method: &'static str,
     path: String,
+    /// The first words of the summary, for the list of operations.
+    label: String,
     /// Markdown.
     summary: String,
     about: String,
@@ -79,7 +84,15 @@ pub async fn show(signed_in: SignedIn, state: web::Data<State>, request: HttpReq
     let document: Value = serde_json::from_str(&openapi::document()).map_err(Problem::internal)?;
     let origin = match &state.settings.public_url {
         Some(url) => url.as_str().to_owned(),
-        None => format!("http://{}", state.app.config.server.listen),
+        // It was checked to be a name of ours.
+        None => format!(
+            "http://{}",
+            request
+                .headers()
+                .get(header::HOST)
+                .and_then(|host| host.to_str().ok())
+                .unwrap_or_default()
+        ),
     };
     html(&ApiPage {
         shell: shell(&state, &request, &signed_in.0, "API reference", "docs"),
@@ -117,7 +130,9 @@ fn groups(document: &Value, origin: &str) -> Vec<Group> {
 
 fn in_capitals(name: &str) -> String {
     let mut letters = name.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+    letters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// Every operation, with its tag.
@@ -143,6 +158,7 @@ fn operation(document: &Value, origin: &str, path: &str, method: &'static str, d
         id: text(described.get("operationId")).to_owned(),
         method,
         path: path.to_owned(),
+        label: label_of(text(described.get("summary"))),
         summary: text(described.get("summary")).to_owned(),
         about: text(described.get("description")).to_owned(),
         permission: Permission::parse(text(described.get("x-permission"))),
@@ -151,6 +167,12 @@ fn operation(document: &Value, origin: &str, path: &str, method: &'static str, d
         body: body.map(|(media, schema)| body_of(document, media, schema)),
         answers: answers(document, described),
     }
+}
+
+/// The first sentence, or the first part of it, without marks.
+fn label_of(summary: &str) -> String {
+    let first = summary.split(['.', ':', ';']).next().unwrap_or_default();
+    first.replace('`', "")
 }
 
 fn parameters(described: &Value) -> Vec<Parameter> {
@@ -184,7 +206,10 @@ fn answers(document: &Value, described: &Value) -> Vec<Answer> {
     let list = described.get("responses").and_then(Value::as_object).into_iter().flatten();
     list.map(|(status, answer)| {
         let answer = shapes::resolve(document, answer);
-        let content = answer.get("content").and_then(Value::as_object).and_then(|content| content.iter().next());
+        let content = answer
+            .get("content")
+            .and_then(Value::as_object)
+            .and_then(|content| content.iter().next());
         let is_problem = content.is_some_and(|(media, _)| media == crate::web::problem::PROBLEM_JSON);
         Answer {
             status: if status == "default" { "else".to_owned() } else { status.clone() },
@@ -217,12 +242,13 @@ fn curl(document: &Value, origin: &str, path: &str, method: &str, body: Option<(
     match body {
         Some(("multipart/form-data", schema)) => {
             for field in fields_of(document, schema).iter().filter(|field| field.required) {
-                command.push_str(&format!(" \\\n  -F {0}=@{0}", field.name));
+                _ = write!(command, " \\\n  -F {0}=@{0}", field.name);
             }
         }
         Some((media, schema)) => {
             let example = example(document, schema);
-            command.push_str(&format!(" \\\n  -H 'Content-Type: {media}' -d '{example}'"));
+            // Writing to a String cannot fail.
+            _ = write!(command, " \\\n  -H 'Content-Type: {media}' -d '{example}'");
         }
         None => {}
     }
@@ -238,16 +264,40 @@ mod tests {
         let document: Value = serde_json::from_str(&openapi::document()).unwrap();
         let groups = groups(&document, "https://station.example");
         let shown: usize = groups.iter().map(|group| group.operations.len()).sum();
-        let described: usize = document["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();
+        let described: usize = document["paths"]
+            .as_object()
+            .unwrap()
+            .values()
+            .map(|path| path.as_object().unwrap().len())
+            .sum();
         assert_eq!(shown, described);
         for operation in groups.iter().flat_map(|group| &group.operations) {
             let name = format!("{} {}", operation.method, operation.path);
-            assert!(!operation.id.is_empty() && !operation.summary.is_empty() && !operation.answers.is_empty(), "{name}");
-            assert!(operation.curl.contains("https://station.example/api/v1/"), "{name}: {}", operation.curl);
-            assert!(!operation.curl.contains(['{', '}']) || operation.body.is_some(), "{name}: {}", operation.curl);
+            assert!(
+                !operation.id.is_empty() && !operation.summary.is_empty() && !operation.answers.is_empty(),
+                "{name}"
+            );
+            assert!(
+                operation.curl.contains("https://station.example/api/v1/"),
+                "{name}: {}",
+                operation.curl
+            );
+            assert!(
+                !operation.curl.contains(['{', '}']) || operation.body.is_some(),
+                "{name}: {}",
+                operation.curl
+            );
         }
-        let start = groups.iter().flat_map(|group| &group.operations).find(|operation| operation.id == "startRun").unwrap();
+        let start = groups
+            .iter()
+            .flat_map(|group| &group.operations)
+            .find(|operation| operation.id == "startRun")
+            .unwrap();
         assert_eq!(start.permission, Some(Permission::RunsStart));
-        assert!(start.curl.contains("-d '{\"agent\":\"") && start.answers.iter().any(|answer| answer.status == "429"), "{}", start.curl);
+        assert!(
+            start.curl.contains("-d '{\"agent\":\"") && start.answers.iter().any(|answer| answer.status == "429"),
+            "{}",
+            start.curl
+        );
     }
 }

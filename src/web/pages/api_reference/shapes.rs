@@ -30,7 +30,9 @@ pub fn text(value: Option<&Value>) -> &str {
 
 /// What `value` refers to, or itself.
 pub fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
-    let Some(reference) = value.get("$ref").and_then(Value::as_str) else { return value };
+    let Some(reference) = value.get("$ref").and_then(Value::as_str) else {
+        return value;
+    };
     let found = reference.strip_prefix('#').and_then(|pointer| document.pointer(pointer));
     found.unwrap_or(&Value::Null)
 }
@@ -54,13 +56,19 @@ pub fn shape_of(schema: &Value) -> String {
     if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
         return reference.rsplit('/').next().unwrap_or_default().to_owned();
     }
-    let inner = schema.get("items").or_else(|| alternatives(schema).iter().find(|one| one.get("$ref").is_some()));
+    let inner = schema
+        .get("items")
+        .or_else(|| alternatives(schema).iter().find(|one| one.get("$ref").is_some()));
     inner.map(shape_of).unwrap_or_default()
 }
 
 fn alternatives(schema: &Value) -> &[Value] {
     let of = |key| schema.get(key).and_then(Value::as_array);
-    of("oneOf").or_else(|| of("anyOf")).or_else(|| of("allOf")).map(Vec::as_slice).unwrap_or_default()
+    of("oneOf")
+        .or_else(|| of("anyOf"))
+        .or_else(|| of("allOf"))
+        .map(Vec::as_slice)
+        .unwrap_or_default()
 }
 
 /// A schema in a few words.
@@ -165,14 +173,23 @@ mod tests {
         for (schema, kind) in [
             (json!({"type": "string"}), "string"),
             (json!({"type": ["integer", "null"]}), "integer"),
-            (json!({"type": "array", "items": {"$ref": "#/components/schemas/RunBody"}}), "list of RunBody"),
-            (json!({"oneOf": [{"type": "null"}, {"$ref": "#/components/schemas/UsageBody"}]}), "UsageBody"),
+            (
+                json!({"type": "array", "items": {"$ref": "#/components/schemas/RunBody"}}),
+                "list of RunBody",
+            ),
+            (
+                json!({"oneOf": [{"type": "null"}, {"$ref": "#/components/schemas/UsageBody"}]}),
+                "UsageBody",
+            ),
             (json!({"type": "string", "enum": ["a", "b"]}), "\"a\" or \"b\""),
             (json!({}), "anything"),
         ] {
             assert_eq!(kind_of(&schema), kind);
         }
-        assert_eq!(shape_of(&json!({"type": "array", "items": {"$ref": "#/components/schemas/RunBody"}})), "RunBody");
+        assert_eq!(
+            shape_of(&json!({"type": "array", "items": {"$ref": "#/components/schemas/RunBody"}})),
+            "RunBody"
+        );
     }
 
     #[test]
