@@ -20,6 +20,7 @@ pub mod keys;
 pub mod overview;
 mod retry;
 pub mod runs;
+pub mod security_check;
 pub mod sessions;
 pub mod setup;
 pub mod supervisor;

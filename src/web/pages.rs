@@ -4,12 +4,14 @@
 
 pub mod account;
 pub mod agents;
+pub mod api_reference;
 pub mod approvals;
 pub mod dead_letters;
 pub mod errors;
 mod filters;
 pub mod overview;
 pub mod runs;
+pub mod security_check;
 pub mod sessions;
 pub mod set_up;
 pub mod sign_in;
