@@ -18,7 +18,7 @@ before(async () => {
 });
 after(async () => { await browser?.close(); await station?.stop(); });
 
-const role = (who) => who.getByLabel('Role of Bo');
+const role = (who) => who.getByLabel('Role of Bo', { exact: true });
 
 test('somebody is invited and joins in a browser of their own', async () => {
   await page.goto(`${station.origin}/settings/members`);
@@ -71,15 +71,14 @@ test('who is removed sees their open run page refused, and their run waits to be
   await theirs.locator('[data-run]').waitFor();
   const run = await theirs.locator('[data-run]').getAttribute('data-run');
   await station.when(run, (now) => now.state === 'waiting');
-  const closed = theirs.waitForEvent('websocket').then((socket) => socket.waitForEvent('close'));
-  await theirs.reload();
-  await theirs.locator('[data-sync]').waitFor({ state: 'attached' });
+  await theirs.locator('[data-sync="synced"]').waitFor({ state: 'attached' });
 
   await page.goto(`${station.origin}/settings/members`);
   await page.getByRole('button', { name: 'Remove Bo' }).click();
   await page.getByRole('dialog').getByRole('button', { name: 'Remove' }).click();
   await page.getByText('Removed. Their keys are revoked').waitFor();
-  await closed;
+  // The socket is closed for good, and the page says so.
+  await theirs.locator('[data-sync="refused"]').waitFor({ state: 'attached' });
   await shot(page, 'members-left');
   await page.goto(`${station.origin}/runs/${run}`);
   await page.getByText('If you adopt it, it goes on as yours.').waitFor();
