@@ -18,6 +18,7 @@ pub mod housekeeping;
 pub mod javascript;
 pub mod keys;
 pub mod overview;
+pub mod policy;
 mod retry;
 pub mod runs;
 pub mod sessions;

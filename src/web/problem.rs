@@ -275,6 +275,7 @@ impl From<services::Error> for Problem {
             Error::NotFound(_) => Self::not_found(),
             Error::PlanLimit(what) => Self::new(ErrorCode::PlanLimit, what)
                 .hint("Ask whoever looks after the station for a larger plan, or remove what is no longer needed."),
+            Error::Refused(why) => Self::new(ErrorCode::Forbidden, format!("You may not do this: {why}.")),
             Error::Forbidden(permission) => Self::new(ErrorCode::Forbidden, format!("You may not do this: it needs {permission}."))
                 .hint("Ask an owner or admin of the organization."),
             Error::WrongCredentials => Self::new(ErrorCode::Unauthenticated, "The e-mail address or the password is wrong."),
