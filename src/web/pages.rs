@@ -12,6 +12,7 @@ pub mod overview;
 pub mod runs;
 pub mod sessions;
 pub mod set_up;
+pub mod settings;
 pub mod sign_in;
 mod view;
 mod waits;
@@ -99,6 +100,7 @@ fn notice(request: &HttpRequest) -> Option<Notice> {
         "paused" => "Paused. It goes on where it stood when someone resumes it.",
         "resumed" => "It goes on.",
         "cancelled" => "Asked it to stop.",
+        "policy-stored" => "Stored. It holds from the next call of every run.",
         _ => return None,
     };
     Some(Notice {

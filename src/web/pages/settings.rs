@@ -1,0 +1,3 @@
+//! Settings of the organization, a page each.
+
+pub mod policy;
