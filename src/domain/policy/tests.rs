@@ -235,7 +235,11 @@ fn what_a_call_and_its_run_cost_is_weighed() {
         models: vec!["default".to_owned()],
         ..Capabilities::default()
     };
-    let call = Call::of_action("models.chat", &serde_json::json!({"model": "default", "messages": []})).unwrap();
+    let call = Call::of_action(
+        "models.chat",
+        &serde_json::json!({"model": "default", "messages": [], "show": "none"}),
+    )
+    .unwrap();
     let cost = |over_micros, per| What::Cost(Cost { over_micros, per });
     let policies = of_org(vec![
         rule("any-model", Effect::Allow, What::Model(names(&["*"]))),
