@@ -21,6 +21,7 @@ mod fork;
 mod guests;
 mod openapi;
 mod pages;
+mod policy;
 mod recovery;
 mod replay;
 mod sandbox;
