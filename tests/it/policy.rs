@@ -783,3 +783,82 @@ async fn a_rule_is_drafted_shown_stored_and_restored_with_forms_only() {
     assert!(!page.body.contains("name=\"do\""), "{}", page.body);
     post(&mut viewer, "/settings/policy", draft(&[], empty, "2")).await.expect(403);
 }
+
+/// Starts a helper that answers, waits to be let go on, then asks it in one way and in the other.
+const ASKER: &str = "export default async function run(input, station) {
+  const child = await station.agents.start('pupil', {});
+  await station.approvals.request({ action: 'go on?', arguments: {}, reason: '', verbs: ['approve'], timeoutMs: 3600000, onTimeout: 'deny' });
+  const told = async (ask) => { try { return (await ask()).text; } catch (error) { return `${error.code}: ${error.message}`; } };
+  return [
+    await told(() => station.agents.ask(child, 'one')),
+    await told(async () => (await station.waits.any([await station.waits.ask(child, 'two')])).value),
+  ];
+}";
+
+async fn asker(station: &TestStation) -> agentstation::domain::agent::Agent {
+    let pupil = "export async function onMessage(message, station) { await station.inbox.reply(`to ${message.text}`); }";
+    station.publish(script("pupil", "", pupil)).await;
+    station
+        .publish(script("asker", "[capabilities]\nagents = [\"pupil\"]\n", ASKER))
+        .await
+}
+
+#[tokio::test]
+async fn a_rule_about_an_agent_holds_for_questions_to_it_too() {
+    let bench = Bench::start().await;
+    let agent = asker(&bench.station).await;
+    for (effect, expected) in [("deny", "denied: "), ("ask", "to ")] {
+        let id = bench.station.begin(&agent, &json!({})).await;
+        let go_on = bench.station.until_asked(id).await;
+        bench
+            .set(Of::Org, json!([rule("pupils", effect, json!({ "agent": { "names": ["pupil"] } }))]))
+            .await;
+        bench.station.decide(&go_on, Verb::Approve, None).await;
+        if effect == "ask" {
+            for action in ["agents.ask", "waits.open"] {
+                let asked = bench.station.until_asked(id).await;
+                assert_eq!((asked.rule.as_str(), asked.action.as_str()), ("org/pupils", action));
+                bench.station.decide(&asked, Verb::Approve, None).await;
+            }
+        }
+        let said = bench.station.end(id).await.succeeded();
+        bench.set(Of::Org, json!([])).await;
+        assert!(
+            said.as_array()
+                .unwrap()
+                .iter()
+                .all(|one| one.as_str().unwrap().starts_with(expected)),
+            "{effect}: {said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_leave_survives_a_restart_whatever_its_kind() {
+    let bench = Bench::start().await;
+    bench
+        .set(
+            Of::Org,
+            json!([
+                rule("c", "ask", json!({ "agent": { "names": ["*"] } })),
+                rule("d", "ask", json!({ "artifact": { "over_bytes": 0 } })),
+            ]),
+        )
+        .await;
+    let id = bench
+        .begin(json!([{ "do": "artifact", "bytes": 3 }, { "do": "agent", "name": "helper" }]))
+        .await;
+    let mut station = bench.station;
+    for _ in 0..2 {
+        let asked = station.until_asked(id).await;
+        let data = station.stop().await;
+        station = TestStation::builder()
+            .outbound(Site::reachable())
+            .models(models())
+            .data(data)
+            .start()
+            .await;
+        station.decide(&asked, Verb::Approve, None).await;
+    }
+    assert_eq!(station.end(id).await.succeeded(), json!(["stored", "started"]));
+}

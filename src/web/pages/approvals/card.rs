@@ -250,6 +250,8 @@ pub fn title(action: &str, arguments: &Value) -> String {
         "models.chat" => format!("Ask the model “{}”", text(arguments, "model")),
         "agents.start" => format!("Start the agent “{}”", text(arguments, "agent")),
         "agents.ask" => format!("Ask the run {}", text(arguments, "run")),
+        // Of what a handle can wait for, only a question is anything that others are asked about.
+        "waits.open" => format!("Ask the run {}", text(arguments.get("ask").unwrap_or(&Value::Null), "run")),
         "artifacts.put" => {
             let bytes = arguments.get("bytes").and_then(Value::as_u64).unwrap_or(0);
             format!("Store the artifact “{}”, {}", text(arguments, "name"), filters::size(bytes))
