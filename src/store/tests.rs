@@ -265,9 +265,6 @@ fn statements() -> Vec<&'static str> {
         agents::UPDATE,
         artifacts::FIND,
         artifacts::LIST,
-        audit::LAST,
-        audit::BEFORE,
-        audit::FROM,
         blobs::FIND,
         blobs::CHUNKS,
         approvals::QUEUE,
@@ -389,6 +386,7 @@ fn statements() -> Vec<&'static str> {
     ]);
     all.extend(forks::SQL);
     all.extend(runs::READ_SQL);
+    all.extend(audit::SQL);
     all
 }
 
