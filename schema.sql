@@ -49,6 +49,7 @@ CREATE TABLE principals (
     created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX principals_station_admins ON principals (id) WHERE station_admin = 1;
 CREATE INDEX principals_by_maker ON principals (created_by) WHERE created_by IS NOT NULL;
 
 CREATE TABLE users (
@@ -147,6 +148,7 @@ CREATE TABLE invitations (
     revoked_at  INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX invitations_by_org ON invitations (org_id, id);
+CREATE INDEX invitations_by_email ON invitations (email);
 CREATE UNIQUE INDEX invitations_open ON invitations (org_id, email) WHERE accepted_at IS NULL AND revoked_at IS NULL;
 CREATE INDEX invitations_by_inviter ON invitations (invited_by) WHERE invited_by IS NOT NULL;
 

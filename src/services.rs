@@ -21,6 +21,7 @@ pub mod javascript;
 pub mod keys;
 pub mod members;
 pub mod overview;
+pub mod persons;
 mod retry;
 pub mod runs;
 pub mod service_principals;

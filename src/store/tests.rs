@@ -293,6 +293,7 @@ fn statements() -> Vec<&'static str> {
         memory::SEARCH,
         orgs::SLUGS,
         orgs::MEMBERSHIP,
+        orgs::OF_PRINCIPAL,
         overview::LIVE,
         overview::ENDED,
         payloads::FIND,
@@ -385,11 +386,14 @@ fn statements() -> Vec<&'static str> {
     all.extend(forks::SQL);
     all.extend(runs::READ_SQL);
     all.extend(audit::SQL);
+    all.extend(persons::SQL);
+    all.extend(persons::FORGET);
+    all.extend(persons::PARTS.map(|(_, sql)| sql));
     all
 }
 
 /// Indexes of a few rows, however many the table has: they may be read from end to end.
-const NARROW: &[&str] = &["runs_leased"];
+const NARROW: &[&str] = &["runs_leased", "principals_station_admins"];
 
 #[tokio::test]
 async fn no_statement_reads_a_whole_table() {
