@@ -133,7 +133,8 @@ pub async fn decide(app: &App, actor: &Actor, id: ApprovalId, decide: Decide, or
     require(actor, Permission::ApprovalsDecide, actor.org, WHAT)?;
     let approval = get(app, actor, id).await?;
     check(&approval, &decide)?;
-    let (org, principal, credential, name, now) = (actor.org, actor.principal, actor.credential, actor.name.clone(), app.clock.now());
+    let (org, principal, name, now) = (actor.org, actor.principal, actor.name.clone(), app.clock.now());
+    let record = super::audit::of(actor, "approval.decide", &id.to_string(), origin);
     let decided = app
         .store
         .write(move |tx| {
@@ -181,11 +182,8 @@ pub async fn decide(app: &App, actor: &Actor, id: ApprovalId, decide: Decide, or
                     waits::complete(tx, wait.org, wait.run, wait.key, &outcome, &mut touched)?;
                 }
             }
-            let record = audit::Record::new(&org.to_string(), "approval.decide", &id.to_string())
-                .by(principal, credential)
-                .detail(json!({ "verb": decide.verb, "run": approval.run, "action": approval.action }))
-                .origin(origin.clone());
-            audit::record(tx, record, now)?;
+            let detail = json!({ "verb": decide.verb, "run": approval.run, "action": approval.action });
+            audit::record(tx, record.detail(detail), now)?;
             Ok(touched)
         })
         .await?;

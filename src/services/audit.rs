@@ -14,10 +14,13 @@ use crate::domain::origin::Origin;
 use crate::domain::permission::{Actor, Permission};
 use crate::domain::time::Timestamp;
 pub use crate::store::audit::{Broken, Checkpoint, Filter, Found, Listed, Outcome, Person, Place, Record, Search, Subject};
-use crate::store::{self, Tx, audit, orgs};
+use crate::store::{self, Tx, audit, orgs, users};
 
 /// The chain of what belongs to no organization.
 pub const STATION: &str = "station";
+
+/// Of the keyed hash of an address that nobody has.
+const TYPED_CHARS: usize = 16;
 
 /// A record of what `actor` does in its organization.
 pub fn of(actor: &Actor, action: &'static str, target: &str, origin: Origin) -> Record {
@@ -38,6 +41,23 @@ pub fn of_person(tx: &Tx<'_>, principal: PrincipalId, record: &Record, now: Time
         audit::record(tx, record.in_chain(chain), now)?;
     }
     Ok(())
+}
+
+/// Writes that somebody did not get in: for the organizations of the account that was tried, or for the station where there is no such
+/// account. `typed` stands for the address then; it is to say nothing of it.
+pub fn sign_in_failed(tx: &Tx<'_>, email: &str, typed: &str, origin: Origin, now: Timestamp) -> Result<(), store::Error> {
+    let record = |target: &str| {
+        Record::new(STATION, "session.sign-in", target)
+            .outcome(Outcome::Failed)
+            .origin(origin.clone())
+    };
+    match users::find_by_email(tx, email)? {
+        Some(user) => {
+            let subject = Subject::Principal(user.principal);
+            of_person(tx, user.principal, &record(&user.principal.to_string()).about(subject), now)
+        }
+        None => audit::record(tx, record(typed.get(..TYPED_CHARS).unwrap_or(typed)), now),
+    }
 }
 
 /// Why somebody was refused.
@@ -65,7 +85,14 @@ pub async fn denied(app: &App, actor: &Actor, denial: Denial, route: &str, origi
 ///
 /// # Errors
 /// The store cannot be written.
-pub async fn denied_stranger(app: &App, principal: PrincipalId, credential_id: &str, is_key: bool, route: &str, origin: Origin) -> Result<(), Error> {
+pub async fn denied_stranger(
+    app: &App,
+    principal: PrincipalId,
+    credential_id: &str,
+    is_key: bool,
+    route: &str,
+    origin: Origin,
+) -> Result<(), Error> {
     use crate::domain::permission::Credential;
     let credential = if is_key { Credential::ApiKey } else { Credential::Session };
     let record = Record::new(STATION, "access.denied", "")

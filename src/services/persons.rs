@@ -217,7 +217,9 @@ pub async fn erase(app: &App, asker: &Asker, person: PrincipalId, confirmed: &st
                 store::audit::record(tx, record.in_chain(&org.to_string()).detail(detail), now)?;
             }
         }
-        let record = asker.record("person.erase", person, origin).detail(json!({ "memberships": orgs.len() }));
+        let record = asker
+            .record("person.erase", person, origin)
+            .detail(json!({ "memberships": orgs.len() }));
         store::audit::record(tx, record, now)?;
         persons::erase(tx, person, &user.email, ERASED, now)?;
         let Blanked(audit_rows) = blank(tx, person, Some(&user.email))?;

@@ -11,27 +11,32 @@ pub(super) const PROFILE: &str = "SELECT p.id, json_object('id', p.id, 'name', p
         'authenticator_since', (SELECT t.confirmed_at FROM totp t WHERE t.principal_id = p.id),
         'recovery_codes_left', (SELECT count(*) FROM recovery_codes r WHERE r.principal_id = p.id AND r.used_at IS NULL))
     FROM principals p LEFT JOIN users u ON u.principal_id = p.id WHERE p.id = :principal AND p.id > :after LIMIT :limit";
-pub(super) const MEMBERSHIPS: &str = "SELECT m.org_id, json_object('organization', o.slug, 'name', o.name, 'role', m.role, 'since', m.created_at)
+pub(super) const MEMBERSHIPS: &str =
+    "SELECT m.org_id, json_object('organization', o.slug, 'name', o.name, 'role', m.role, 'since', m.created_at)
     FROM members m JOIN orgs o ON o.id = m.org_id WHERE m.principal_id = :principal AND m.org_id > :after ORDER BY m.org_id LIMIT :limit";
 pub(super) const SESSIONS: &str = "SELECT id, json_object('id', id, 'created_at', created_at, 'seen_at', seen_at, 'expires_at', expires_at,
         'address', address, 'user_agent', user_agent, 'factor', factor, 'organization', org_id)
     FROM sessions WHERE principal_id = :principal AND id > :after ORDER BY id LIMIT :limit";
-pub(super) const KEYS: &str = "SELECT id, json_object('id', id, 'organization', org_id, 'name', name, 'scopes', json(scopes), 'created_at', created_at,
+pub(super) const KEYS: &str =
+    "SELECT id, json_object('id', id, 'organization', org_id, 'name', name, 'scopes', json(scopes), 'created_at', created_at,
         'expires_at', expires_at, 'last_used_at', last_used_at, 'revoked_at', revoked_at)
     FROM api_keys WHERE principal_id = :principal AND id > :after ORDER BY id LIMIT :limit";
 pub(super) const PASSKEYS: &str = "SELECT id, json_object('id', id, 'name', name, 'created_at', created_at, 'last_used_at', last_used_at)
     FROM passkeys WHERE principal_id = :principal AND id > :after ORDER BY id LIMIT :limit";
-pub(super) const INVITATIONS: &str = "SELECT i.id, json_object('id', i.id, 'organization', i.org_id, 'role', i.role, 'created_at', i.created_at,
+pub(super) const INVITATIONS: &str =
+    "SELECT i.id, json_object('id', i.id, 'organization', i.org_id, 'role', i.role, 'created_at', i.created_at,
         'accepted_at', i.accepted_at, 'revoked_at', i.revoked_at)
     FROM users u JOIN invitations i ON i.email = u.email WHERE u.principal_id = :principal AND i.id > :after ORDER BY i.id LIMIT :limit";
 pub(super) const RUNS: &str = "SELECT id, json_object('id', id, 'organization', org_id, 'agent', agent_name, 'state', state)
     FROM runs WHERE started_by = :principal AND id > :after ORDER BY id LIMIT :limit";
 pub(super) const DECISIONS: &str = "SELECT approval_id, json_object('approval', approval_id, 'verb', verb, 'reason', reason, 'at', at)
     FROM approval_decisions WHERE principal_id = :principal AND approval_id > :after ORDER BY approval_id LIMIT :limit";
-pub(super) const MESSAGES: &str = "SELECT run_id || printf('/%015d', message), json_object('run', run_id, 'id', id, 'text', text, 'sent_at', sent_at)
+pub(super) const MESSAGES: &str =
+    "SELECT run_id || printf('/%015d', message), json_object('run', run_id, 'id', id, 'text', text, 'sent_at', sent_at)
     FROM messages WHERE sender = :principal AND run_id >= substr(:after, 1, instr(:after || '/', '/') - 1)
         AND run_id || printf('/%015d', message) > :after ORDER BY run_id, message LIMIT :limit";
-pub(super) const VERSIONS: &str = "SELECT v.id, json_object('id', v.id, 'organization', v.org_id, 'agent', a.name, 'version', v.version, 'published_at', v.created_at)
+pub(super) const VERSIONS: &str =
+    "SELECT v.id, json_object('id', v.id, 'organization', v.org_id, 'agent', a.name, 'version', v.version, 'published_at', v.created_at)
     FROM agent_versions v JOIN agents a ON a.org_id = v.org_id AND a.id = v.agent_id
     WHERE v.created_by = :principal AND v.id > :after ORDER BY v.id LIMIT :limit";
 
@@ -96,12 +101,16 @@ pub struct Kept {
 /// [`Error::NotFound`] for a part that there is not.
 pub fn page(reader: &Reader<'_>, part: &str, principal: PrincipalId, after: &str, limit: u32) -> Result<Vec<Kept>, Error> {
     let (_, sql) = PARTS.iter().find(|(name, _)| *name == part).ok_or(Error::NotFound)?;
-    reader.list(sql, named_params! { ":principal": principal, ":after": after, ":limit": limit }, |row| {
-        Ok(Kept {
-            cursor: row.get(0)?,
-            json: row.get(1)?,
-        })
-    })
+    reader.list(
+        sql,
+        named_params! { ":principal": principal, ":after": after, ":limit": limit },
+        |row| {
+            Ok(Kept {
+                cursor: row.get(0)?,
+                json: row.get(1)?,
+            })
+        },
+    )
 }
 
 /// Whether this is a person who is not erased.

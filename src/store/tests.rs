@@ -294,6 +294,7 @@ fn statements() -> Vec<&'static str> {
         orgs::SLUGS,
         orgs::MEMBERSHIP,
         orgs::OF_PRINCIPAL,
+        orgs::ID_OF,
         overview::LIVE,
         overview::ENDED,
         payloads::FIND,

@@ -16,8 +16,8 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 
 use crate::domain::error::ErrorCode;
 use crate::domain::id::{PrincipalId, SessionId};
-use crate::services::audit::Denial;
 use crate::domain::permission::{Access, Actor, DenyReason, Permission, Resource, authorize};
+use crate::services::audit::Denial;
 
 use super::middleware::identity::{Identity, Known};
 use super::problem::Problem;
@@ -92,6 +92,20 @@ pub struct Person {
     pub name: String,
     pub session: SessionId,
     pub proved_at: Timestamp,
+}
+
+impl Person {
+    /// Lets somebody go on who has proved within [`PROOF_LASTS`] who they are.
+    ///
+    /// # Errors
+    /// `proof_required`
+    pub fn has_proved(&self, now: Timestamp) -> Result<(), Problem> {
+        if now.since(self.proved_at) < PROOF_LASTS {
+            Ok(())
+        } else {
+            Err(proof_required())
+        }
+    }
 }
 
 /// The route is for those with a permission who, in a browser, have proved within [`PROOF_LASTS`] who they are.

@@ -167,7 +167,13 @@ struct Whom<'a> {
 impl<'a> Line<'a> {
     pub fn of(row: &'a Listed) -> Self {
         let entry = &row.entry;
-        let Person { name, email, address, user_agent, .. } = &row.actor;
+        let Person {
+            name,
+            email,
+            address,
+            user_agent,
+            ..
+        } = &row.actor;
         Self {
             chain: &entry.chain,
             seq: entry.seq,

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{hash_of, principal};
-use crate::domain::failure::codes;
 use crate::domain::id::PrincipalId;
 use crate::store::hash::Hash;
 use crate::store::tx::Cells;
@@ -20,11 +19,19 @@ pub(super) const BLANK: &str =
 pub(super) const BLANK_BY_EMAIL: &str =
     "UPDATE audit_persons SET salt = NULL, fields = NULL, email = NULL WHERE email = :email AND fields IS NOT NULL";
 
-codes! {
-    /// Which person of a row; in the order of their digests.
-    Part {
-        Actor = "actor",
-        Subject = "subject",
+/// Which person of a row; in the order of their digests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Actor,
+    Subject,
+}
+
+impl Part {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Actor => "actor",
+            Self::Subject => "subject",
+        }
     }
 }
 
@@ -125,7 +132,7 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
     };
     Ok(Stored {
         seq,
-        part: Part::parse(&part).unwrap_or(Part::Subject),
+        part: if part == Part::Actor.as_str() { Part::Actor } else { Part::Subject },
         person: fields.and_then(|fields| parse(principal, &fields)),
         digest: kept,
         fits,

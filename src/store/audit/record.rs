@@ -77,6 +77,15 @@ impl Record {
         }
     }
 
+    /// By nobody who is known, with this.
+    #[must_use]
+    pub fn with(self, credential: Credential) -> Self {
+        Self {
+            credential: Some(credential),
+            ..self
+        }
+    }
+
     #[must_use]
     pub fn outcome(self, outcome: Outcome) -> Self {
         Self { outcome, ..self }

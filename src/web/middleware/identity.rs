@@ -99,7 +99,9 @@ pub async fn identity<B: MessageBody + 'static>(request: ServiceRequest, next: N
 /// A refusal is in the audit log before it is answered.
 async fn record_denial(response: &ServiceResponse<BoxBody>) {
     let request = response.request();
-    let Some(state) = request.app_data::<web::Data<State>>() else { return };
+    let Some(state) = request.app_data::<web::Data<State>>() else {
+        return;
+    };
     let denial = request.extensions().get::<Denial>().copied();
     let route = format!("{} {}", request.method(), request.match_pattern().unwrap_or_default());
     let origin = Context::origin(request);
