@@ -11,6 +11,7 @@
 mod api;
 mod approvals;
 mod asking;
+mod audit;
 mod auth;
 mod cli;
 mod crash;
