@@ -1,6 +1,7 @@
 //! Types and rules with no I/O: everything else in the station names things in these words.
 
 pub mod agent;
+pub mod audit;
 pub mod call;
 pub mod chat;
 pub mod error;

@@ -35,6 +35,7 @@ pub mod orgs;
 pub mod overview;
 pub mod payloads;
 pub mod policy;
+pub mod persons;
 mod readers;
 pub mod runs;
 pub mod runtime_components;

@@ -15,7 +15,7 @@ use super::feed::Feed;
 use super::supervisor::Supervisor;
 use super::versions::Versions;
 use super::warm::Warm;
-use super::{Error, housekeeping, javascript, policy};
+use super::{Error, audit, housekeeping, javascript, policy};
 use crate::config::Config;
 use crate::domain::id::{NodeId, OrgId};
 use crate::domain::time::{SharedClock, Timestamp};
@@ -224,6 +224,11 @@ impl App {
 
     /// Closes the store. Nothing may be asked of the station any more.
     pub async fn close(&self) {
+        if !self.store.is_read_only()
+            && let Err(error) = audit::log_heads(self).await
+        {
+            tracing::warn!(%error, "no audit checkpoint was logged");
+        }
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "the store did not close cleanly; the next start recovers it");
         }

@@ -99,7 +99,7 @@ pub async fn create(app: &App, actor: &Actor, user: NewUser, role: Role, origin:
     let user = checked(app, user).await?;
     let (org, now) = (actor.org, app.clock.now());
     let principal = PrincipalId::new(now);
-    let record = audit::of(actor, "user.create", &principal.to_string(), origin);
+    let record = audit::of(actor, "user.create", &principal.to_string(), origin).detail(serde_json::json!({ "role": role }));
     let made = app.store.write(move |tx| {
         if let Err(full) = super::members::check_seats(tx, org, 1, now)? {
             return Ok(Err(full));
@@ -204,7 +204,12 @@ pub async fn change_password(
 /// # Errors
 /// The store does not answer.
 pub async fn names(app: &App, org: OrgId) -> Result<std::collections::BTreeMap<PrincipalId, String>, Error> {
-    Ok(app.store.read(move |reader| members::names(reader, org)).await?.into_iter().collect())
+    Ok(app
+        .store
+        .read(move |reader| members::names(reader, org))
+        .await?
+        .into_iter()
+        .collect())
 }
 
 #[cfg(test)]

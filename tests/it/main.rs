@@ -12,6 +12,7 @@ mod abuse;
 mod api;
 mod approvals;
 mod asking;
+mod audit;
 mod auth;
 mod cli;
 mod crash;
