@@ -15,7 +15,7 @@ use super::feed::Feed;
 use super::supervisor::Supervisor;
 use super::versions::Versions;
 use super::warm::Warm;
-use super::{Error, housekeeping, javascript, purge};
+use super::{Error, audit, housekeeping, javascript, policy, purge};
 use crate::config::Config;
 use crate::domain::id::{NodeId, OrgId};
 use crate::domain::time::{SharedClock, Timestamp};
@@ -84,6 +84,7 @@ pub struct Inner {
     pub components: Components,
     pub versions: Versions,
     pub purge: purge::Bell,
+    pub policies: policy::Held,
     /// This start of the process, as leases name it.
     pub node: NodeId,
     /// When this process began.
@@ -188,6 +189,7 @@ impl App {
             components,
             versions: Versions::default(),
             purge: purge::Bell::default(),
+            policies: policy::Held::default(),
             node,
             started_at,
             engine_fingerprint,
@@ -224,6 +226,11 @@ impl App {
 
     /// Closes the store. Nothing may be asked of the station any more.
     pub async fn close(&self) {
+        if !self.store.is_read_only()
+            && let Err(error) = audit::log_heads(self).await
+        {
+            tracing::warn!(%error, "no audit checkpoint was logged");
+        }
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "the store did not close cleanly; the next start recovers it");
         }

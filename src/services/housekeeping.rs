@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::App;
 use super::purge::{self, Left};
+use super::{App, audit};
 use crate::store::{idempotency, sessions};
 
 const EVERY: Duration = Duration::from_hours(1);
 /// Runs that were told to stop have done so by then, most likely.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// How often the newest rows of the audit log are written to the station's own log.
+const CHECKPOINT_EVERY: Duration = Duration::from_hours(24);
 /// How long the answer to a request with an Idempotency-Key is kept.
 pub const IDEMPOTENCY_KEPT: Duration = Duration::from_hours(24);
 
@@ -18,6 +20,7 @@ pub const IDEMPOTENCY_KEPT: Duration = Duration::from_hours(24);
 pub async fn run(app: App, stop: CancellationToken) {
     let mut tick = tokio::time::interval(EVERY);
     let mut again = None;
+    let mut checkpoint_at = app.clock.now();
     loop {
         let sooner = async {
             match again {
@@ -30,6 +33,13 @@ pub async fn run(app: App, stop: CancellationToken) {
             () = app.purge.rung() => again = purge(&app).await,
             () = sooner => again = purge(&app).await,
             _ = tick.tick() => {
+                let now = app.clock.now();
+                if now >= checkpoint_at {
+                    checkpoint_at = now.plus(CHECKPOINT_EVERY);
+                    audit::log_heads(&app)
+                        .await
+                        .unwrap_or_else(|error| tracing::warn!(%error, "no audit checkpoint was logged"));
+                }
                 prune(&app).await;
                 again = purge(&app).await;
             }

@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod agents;
+pub mod api_reference;
 pub mod approvals;
 pub mod dead_letters;
 pub mod errors;
@@ -12,6 +13,7 @@ pub mod invitation;
 mod keys;
 pub mod overview;
 pub mod runs;
+pub mod security_check;
 pub mod sessions;
 pub mod set_up;
 pub mod station;
@@ -50,7 +52,7 @@ fn shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<S
 
 /// The frame of a page of the settings: of the organization, and for station admins of the station.
 fn settings_shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<String>, here: &str) -> Shell {
-    let pages: [(&str, &str, Permission); 10] = [
+    let pages: [(&str, &str, Permission); 11] = [
         ("/settings", "Organization", Permission::OrgRead),
         ("/settings/workspaces", "Workspaces", Permission::OrgRead),
         ("/settings/members", "Members", Permission::OrgRead),
@@ -61,6 +63,7 @@ fn settings_shell(state: &State, request: &HttpRequest, known: &Known, title: im
         ("/station/orgs", "Organizations", Permission::StationManage),
         ("/station/mail", "Mail", Permission::StationManage),
         ("/station/security", "Security", Permission::StationManage),
+        ("/station/audit", "Station’s audit log", Permission::StationManage),
     ];
     let open = pages.into_iter().filter(|(_, _, permission)| may(&known.actor, *permission));
     Shell {
@@ -76,6 +79,7 @@ fn account_shell(state: &State, request: &HttpRequest, known: &Known, title: imp
         ("/account/sign-in", "Signing in"),
         ("/account/sessions", "Sessions"),
         ("/account/keys", "API keys"),
+        ("/account/data", "Your data"),
     ];
     Shell {
         tabs: pages.into_iter().map(|(path, word)| tab(path, word, here)).collect(),
@@ -122,6 +126,7 @@ fn notice(request: &HttpRequest) -> Option<Notice> {
         "workspace-created" => "The workspace is there.",
         "workspace-deleted" => "The workspace is gone; what was in it is being deleted.",
         "cancelled" => "Asked it to stop.",
+        "policy-stored" => "Stored. It holds from the next call of every run.",
         _ => return None,
     };
     Some(Notice {

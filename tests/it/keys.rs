@@ -9,27 +9,18 @@ use agentstation::services::auth::{Standing, Tenant};
 use agentstation::services::keys::{self, NewKey};
 use agentstation::services::{Error, users};
 use futures_util::StreamExt as _;
-use reqwest::Method;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
+use crate::members::{delete, patch, person};
 use crate::support::agents::script;
-use crate::support::http::{Answer, between};
+use crate::support::http::between;
 use crate::support::{Http, TestStation};
 
 const NOW: Timestamp = Timestamp::from_ms(1_790_000_000_000);
 const KEYS: &str = "/api/v1/orgs/default/keys";
 const SERVICES: &str = "/api/v1/orgs/default/services";
-
-async fn patch(http: &Http, path: &str, body: &Value) -> Answer {
-    let body = body.to_string().into_bytes();
-    http.send(Method::PATCH, path, Some("application/json"), body).await
-}
-
-async fn delete(http: &Http, path: &str) -> Answer {
-    http.send(Method::DELETE, path, None, Vec::new()).await
-}
 
 fn text(made: &Value) -> String {
     made["key"].as_str().unwrap().to_owned()
@@ -40,16 +31,8 @@ fn id(made: &Value) -> String {
 }
 
 /// A client of somebody of this role, with all their rights.
-async fn person(station: &TestStation, role: Role) -> Http {
-    let email = station.user(role).await;
-    let actor = users::local_actor(&station.app, &email, None).await.unwrap();
-    let new = NewKey {
-        name: "test".to_owned(),
-        scopes: None,
-        lasts: keys::LASTS_DEFAULT,
-    };
-    let key = keys::create(&station.app, &actor, new, Origin::default()).await.unwrap();
-    station.nobody().bearer(&key)
+async fn client(station: &TestStation, role: Role) -> Http {
+    person(station, role).await.1
 }
 
 #[tokio::test]
@@ -116,7 +99,7 @@ async fn a_scoped_key_cannot_get_at_more_than_it_has() {
 #[tokio::test]
 async fn a_key_is_limited_to_what_its_principal_may_do_now() {
     let station = TestStation::start().await;
-    let builder = person(&station, Role::Builder).await;
+    let builder = client(&station, Role::Builder).await;
     let made = builder
         .post("/api/v1/keys", &json!({ "name": "x", "scopes": ["runs:start", "runs:read"] }))
         .await
@@ -202,8 +185,8 @@ async fn a_revoked_key_closes_the_sockets_it_opened() {
 #[tokio::test]
 async fn who_manages_keys_revokes_anybodys_and_has_nobodys() {
     let station = TestStation::start().await;
-    let admin = person(&station, Role::Admin).await;
-    let builder = person(&station, Role::Builder).await;
+    let admin = client(&station, Role::Admin).await;
+    let builder = client(&station, Role::Builder).await;
     let all = admin.get(KEYS).await.expect(200).json();
     assert_eq!(all["items"].as_array().unwrap().len(), 3);
     let of = |role: &str| {
@@ -241,7 +224,7 @@ async fn who_manages_keys_revokes_anybodys_and_has_nobodys() {
 #[tokio::test]
 async fn a_service_has_a_role_and_keys_and_no_sign_in() {
     let station = TestStation::start().await;
-    let admin = person(&station, Role::Admin).await;
+    let admin = client(&station, Role::Admin).await;
     let new = json!({ "name": "Build server", "note": "starts runs", "role": "operator" });
     let service = admin.post(SERVICES, &new).await.expect(201).json();
     let key = json!({ "name": "first", "service": service["id"] });
@@ -288,7 +271,7 @@ async fn a_service_has_a_role_and_keys_and_no_sign_in() {
 #[tokio::test]
 async fn a_services_key_outlives_its_maker_and_says_so() {
     let station = TestStation::start().await;
-    let admin = person(&station, Role::Admin).await;
+    let admin = client(&station, Role::Admin).await;
     let service = admin
         .post(SERVICES, &json!({ "name": "bot", "role": "viewer" }))
         .await

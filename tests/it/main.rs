@@ -8,9 +8,11 @@
     reason = "a test fails loudly"
 )]
 
+mod abuse;
 mod api;
 mod approvals;
 mod asking;
+mod audit;
 mod auth;
 mod cli;
 mod crash;
@@ -19,14 +21,17 @@ mod examples;
 mod failing;
 mod fork;
 mod guests;
-mod matrix;
+mod hardening;
+mod invitations;
 mod keys;
+mod matrix;
 mod members;
 mod openapi;
 mod orgs;
 mod pages;
 mod parsers;
 mod plans;
+mod policy;
 mod recovery;
 mod replay;
 mod sandbox;

@@ -1,5 +1,6 @@
 //! One's own account: profile and password.
 
+pub mod data;
 pub mod keys;
 
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -10,8 +11,8 @@ use super::view::Shell;
 use super::{account_shell, filters, html, html_of, see_other};
 use crate::services::{Error, users};
 use crate::web::context::Context;
-use crate::web::extract::form::Form;
 use crate::web::extract::SignedIn;
+use crate::web::extract::form::Form;
 use crate::web::middleware::identity::Known;
 use crate::web::problem::Problem;
 use crate::web::state::State;

@@ -5,7 +5,7 @@ use askama::Template;
 use serde::Deserialize;
 
 use super::keys::words_of;
-use super::sign_in::{enter, take_turn, with_visit};
+use super::sign_in::{enter, with_visit};
 use super::{filters, html, html_of, see_other};
 use crate::domain::error::ErrorCode;
 use crate::domain::id::PrincipalId;
@@ -75,7 +75,6 @@ pub async fn show(_: Public, state: web::Data<State>, query: Query<Link>, reques
 
 /// `POST /invitation`
 pub async fn submit(_: Public, state: web::Data<State>, form: Form, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    take_turn(&state, &request)?;
     let (token, origin) = (form.text("token").to_owned(), Context::origin(&request));
     if let Some(person) = person(&request) {
         return match invitations::accept(&state.app, person, &token, origin).await {
@@ -157,6 +156,9 @@ fn page(offer: Offer, step: Step, token: String, form_token: String, filled: Fil
 }
 
 fn dead() -> Problem {
-    Problem::new(ErrorCode::NotFound, "This invitation was used or withdrawn, or is older than seven days.")
-        .hint("Ask whoever invited you to send it again.")
+    Problem::new(
+        ErrorCode::NotFound,
+        "This invitation was used or withdrawn, or is older than seven days.",
+    )
+    .hint("Ask whoever invited you to send it again.")
 }

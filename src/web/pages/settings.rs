@@ -1,7 +1,9 @@
 //! `/settings`: the organization, its members, keys and rules.
 
+pub mod audit;
 pub mod keys;
 pub mod members;
 pub mod organization;
+pub mod policy;
 pub mod roles;
 pub mod workspaces;

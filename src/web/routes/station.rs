@@ -12,5 +12,7 @@ pub(super) fn lines() -> Vec<Line> {
         get("/api/v1/station/orgs", api::orgs::all),
         patch("/api/v1/station/orgs/{org}", api::orgs::change_plan),
         post("/api/v1/station/orgs/{org}/restore", api::orgs::restore),
+        get("/docs/api", pages::api_reference::show),
+        get("/station/security", pages::security_check::show),
     ]
 }
