@@ -36,6 +36,7 @@ pub mod overview;
 pub mod payloads;
 pub mod policy;
 pub mod persons;
+pub mod purge;
 mod readers;
 pub mod runs;
 pub mod runtime_components;
@@ -45,8 +46,10 @@ pub mod sessions;
 pub mod station;
 mod tx;
 mod types;
+pub mod usage;
 pub mod users;
 pub mod waits;
+pub mod workspaces;
 mod writer;
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::services::users::{self, NewUser};
 use crate::services::{App, Error};
 
 /// Opens the station of the data directory, does something, and closes it.
-async fn with_app<F>(config: Config, work: F) -> anyhow::Result<Exit>
+pub async fn with_app<F>(config: Config, work: F) -> anyhow::Result<Exit>
 where
     F: AsyncFnOnce(&App) -> Result<(), Error>,
 {
@@ -159,7 +159,7 @@ fn print(line: &str) -> Result<(), Error> {
 }
 
 /// A name as a terminal can show it: without characters that move its cursor.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
 

@@ -88,6 +88,8 @@ pub enum Command {
     User(User),
     /// Verify and export the audit log
     Audit(Audit),
+    /// List, make and restore organizations
+    Org(Org),
     /// Look at the data directory, the database and the sandbox
     Doctor {
         #[arg(short, long, value_enum, default_value_t)]
@@ -312,5 +314,39 @@ pub enum AuditCommand {
         chain: String,
         #[arg(long, value_enum, default_value_t)]
         format: AuditFormat,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Org {
+    #[command(subcommand)]
+    pub command: OrgCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum OrgCommand {
+    /// List every organization; one line each
+    List {
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Make an organization with one workspace
+    Create {
+        /// Its short name
+        slug: String,
+        /// Its name for people [default: the short name]
+        #[arg(long)]
+        name: Option<String>,
+        /// free, pro or enterprise
+        #[arg(long, default_value = "free")]
+        plan: String,
+        /// The e-mail address of its owner, who has an account already
+        #[arg(long, value_name = "EMAIL")]
+        owner: String,
+    },
+    /// Take the deletion of an organization back, within 14 days of it
+    Restore {
+        /// Its short name
+        slug: String,
     },
 }

@@ -291,14 +291,9 @@ fn statements() -> Vec<&'static str> {
         memory::COUNT,
         memory::LIST,
         memory::SEARCH,
-        orgs::SLUGS,
-        orgs::MEMBERSHIP,
-        orgs::OF_PRINCIPAL,
-        orgs::ID_OF,
         overview::LIVE,
         overview::ENDED,
         payloads::FIND,
-        runs::QUEUED,
         runs::STATE,
         runs::CANCEL_NOW,
         runs::CANCEL_LATER,
@@ -314,6 +309,7 @@ fn statements() -> Vec<&'static str> {
         sessions::FIND,
         sessions::TOUCH,
         sessions::DELETE,
+        sessions::CHOOSE,
         sessions::DELETE_OTHERS,
         sessions::PRUNE,
         users::FIND,
@@ -393,6 +389,10 @@ fn statements() -> Vec<&'static str> {
     all.extend(members::SQL);
     all.extend(invitations::SQL);
     all.extend(super::keys::SQL);
+    all.extend(orgs::SQL);
+    all.extend(workspaces::SQL);
+    all.extend(usage::SQL);
+    all.extend(purge::SQL);
     all.extend(forks::SQL);
     all.extend(runs::READ_SQL);
     all.extend(security_check::SQL);

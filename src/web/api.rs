@@ -13,9 +13,11 @@ pub mod holds;
 pub mod idempotency;
 pub mod invitations;
 pub mod keys;
+pub mod me;
 pub mod members;
 pub mod messages;
 pub mod persons;
+pub mod orgs;
 pub mod roles;
 pub mod policy;
 pub mod runs;
@@ -23,6 +25,7 @@ pub mod service_principals;
 pub mod stream;
 pub mod verify;
 pub mod versions;
+pub mod workspaces;
 
 use std::future::{Ready, ready};
 
