@@ -316,6 +316,7 @@ fn statements() -> Vec<&'static str> {
         sessions::TOUCH,
         sessions::DELETE,
         sessions::DELETE_OTHERS,
+        sessions::DELETE_OF,
         sessions::PRUNE,
         users::FIND,
         users::FIND_BY_EMAIL,

@@ -388,6 +388,32 @@ async fn who_was_removed_a_moment_ago_starts_nothing() {
 }
 
 #[tokio::test]
+async fn somebody_shut_out_is_nothing_until_they_are_let_in_again() {
+    let (station, site, go) = polling().await;
+    let (actor, operator) = person(&station, Role::Operator).await;
+    let run = start(&operator, &site).await;
+    site.until_asked(1).await;
+    let browser = Browser::sign_in(station.address, "operator@example.com", PASSWORD).await;
+    let owner = station.actor().await;
+    let shut_out = |email: &'static str| members::disable(&station.app, &owner, email, Origin::default());
+    assert!(matches!(shut_out(OWNER_EMAIL).await, Err(Error::Conflict(_))), "the last owner");
+    shut_out("operator@example.com").await.unwrap();
+    operator.get("/api/v1/runs").await.expect(401);
+    browser.http().get("/api/v1/runs").await.expect(401);
+    station.until_state(run, RunState::Queued).await;
+    members::enable(&station.app, &owner, "operator@example.com", Origin::default())
+        .await
+        .unwrap();
+    operator.get("/api/v1/runs").await.expect(200);
+    browser.http().get("/api/v1/runs").await.expect(401);
+    go.store(true, Ordering::SeqCst);
+    let resume = format!("/api/v1/runs/{run}/resume");
+    let resumed = station.owner().post(&resume, &json!({})).await.expect(202).json();
+    assert_eq!(resumed["started_by"], json!(actor.principal.to_string()));
+    station.end(run).await.succeeded();
+}
+
+#[tokio::test]
 async fn the_members_page_invites_changes_and_removes() {
     let station = TestStation::start().await;
     let email = station.user(Role::Viewer).await;
