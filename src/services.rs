@@ -23,6 +23,7 @@ pub mod members;
 pub mod overview;
 mod retry;
 pub mod runs;
+pub mod security_check;
 pub mod service_principals;
 pub mod sessions;
 pub mod setup;

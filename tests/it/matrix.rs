@@ -14,12 +14,11 @@ use agentstation::store;
 use agentstation::store::users::NewUser;
 use agentstation::web::extract::Needs;
 use agentstation::web::routes::{Line, table};
-use agentstation::web::settings::{Rates, Settings};
 use reqwest::Method;
 use serde_json::Value;
 
 use crate::support::agents::script;
-use crate::support::{Browser, Http, OWNER_EMAIL, PASSWORD, TestStation};
+use crate::support::{Browser, Http, OWNER_EMAIL, PASSWORD, TestStation, unhurried};
 
 /// What a name in a path stands for: ids that are nobody's.
 struct Names {
@@ -175,15 +174,7 @@ const HOMELESS_EMAIL: &str = "hal@example.net";
 impl Fixture {
     async fn new() -> Self {
         let clock = SimClock::at(Timestamp::from_ms(1_790_000_000_000));
-        let rates = Rates {
-            sign_ins: 100_000,
-            api_reads: 1_000_000,
-            api_writes: 1_000_000,
-        };
-        let settings = Settings {
-            rates,
-            ..Settings::default()
-        };
+        let settings = unhurried();
         let station = TestStation::builder().clock(Arc::clone(&clock)).settings(settings).start().await;
         for &role in Role::ALL {
             if role != Role::Owner {
