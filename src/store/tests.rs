@@ -385,7 +385,7 @@ fn statements() -> Vec<&'static str> {
     ]);
     all.extend(members::SQL);
     all.extend(invitations::SQL);
-    all.extend(super::keys::SQL);
+    all.extend(keys::SQL);
     all.extend(forks::SQL);
     all.extend(runs::READ_SQL);
     all.extend(security_check::SQL);

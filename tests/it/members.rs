@@ -332,31 +332,34 @@ async fn who_may_start_runs_no_longer_has_them_held_until_that_changes() {
 #[tokio::test]
 async fn a_run_whose_starter_is_gone_is_held_when_it_is_taken_from_the_queue() {
     let station = TestStation::start().await;
-    let fails = "export default function run(input, station) { throw new Error('no'); }";
-    let agent = station.publish(script("fails", "", fails)).await;
+    let counts = "export async function onMessage(message, station) { return message === null ? 0 : message.text; }";
+    let agent = station.publish(script("counts", "", counts)).await;
     let (actor, operator) = person(&station, Role::Operator).await;
-    let started = operator
-        .post("/api/v1/runs?wait=60", &json!({ "agent": "fails" }))
-        .await
-        .expect(200)
-        .json();
-    assert_eq!(started["state"], "failed");
+    let body = json!({ "agent": "counts", "message": "first" });
+    let started = operator.post("/api/v1/runs", &body).await.expect(202).json();
     let run: RunId = started["id"].as_str().unwrap().parse().unwrap();
-    delete(&station.owner(), &of(&actor)).await.expect(200);
-    let retried = station.owner().post(&format!("/api/v1/runs/{run}/retry"), &json!({})).await;
-    if retried.status == 202 {
-        let held = station.until_entry(run, |entry| entry.kind == "run.paused");
-        held.await;
-        let shown = station.owner().get(&format!("/api/v1/runs/{run}")).await.expect(200).json();
-        assert_eq!(
-            (&shown["state"], &shown["holds"]),
-            (&json!("paused"), &json!(["principal_removed"]))
-        );
-    } else {
-        assert_eq!(retried.problem(), "conflict", "what would end in the same way is not tried again");
-    }
+    station.until_state(run, RunState::Waiting).await;
+    // Gone without what removing somebody does besides.
+    let (org, principal) = (actor.org, actor.principal);
+    let gone = station.app.store.write(move |tx| store::members::delete(tx, org, principal));
+    gone.await.unwrap();
+    station.say(run, "second").await;
+    station.until_entry(run, |entry| entry.kind == "run.paused").await;
+    let shown = station.owner().get(&format!("/api/v1/runs/{run}")).await.expect(200).json();
+    assert_eq!(
+        (&shown["state"], &shown["holds"]),
+        (&json!("paused"), &json!(["principal_removed"]))
+    );
     // Others of the organization are not held up by it.
-    station.run(&agent, &json!({})).await.because("agent_error");
+    let other = station.begin(&agent, &json!({})).await;
+    station.until_state(other, RunState::Waiting).await;
+    station
+        .owner()
+        .post(&format!("/api/v1/runs/{run}/adopt"), &json!({}))
+        .await
+        .expect(202);
+    let replies = station.until_replies(run, 2).await;
+    assert_eq!(replies.last().map(String::as_str), Some("second"), "{replies:?}");
 }
 
 #[tokio::test]
