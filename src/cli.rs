@@ -3,6 +3,7 @@
 mod admin;
 mod agent;
 mod args;
+mod audit;
 mod demo;
 mod doctor;
 mod embedded;
@@ -28,6 +29,8 @@ pub enum Exit {
     Success,
     /// It did what it was asked, and the answer is no: a failed run, a finding.
     Failure,
+    /// It was asked for what cannot be: wrong usage.
+    Usage,
 }
 
 /// Runs the program.
@@ -44,6 +47,7 @@ pub fn main() -> ExitCode {
     match execute(args) {
         Ok(Exit::Success) => ExitCode::SUCCESS,
         Ok(Exit::Failure) => ExitCode::FAILURE,
+        Ok(Exit::Usage) => ExitCode::from(2),
         Err(error) => {
             say(&format!("agentstation: {error:#}"));
             ExitCode::FAILURE
@@ -79,6 +83,7 @@ fn execute(args: Args) -> anyhow::Result<Exit> {
         Command::User(user) => blocking(admin::user(config, user)),
         Command::Key(key) => blocking(admin::key(config, key)),
         Command::Agent(agent) => blocking(agent::agent(config, agent)),
+        Command::Audit(audit) => blocking(audit::audit(config, audit.command)),
         Command::Doctor { output } => blocking(doctor::doctor(config, output)),
         Command::CompileComponent | Command::Health { .. } | Command::Openapi => Ok(Exit::Success),
     }

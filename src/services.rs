@@ -21,6 +21,8 @@ pub mod javascript;
 pub mod keys;
 pub mod members;
 pub mod overview;
+pub mod policy;
+pub mod persons;
 mod retry;
 pub mod runs;
 pub mod security_check;

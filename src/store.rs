@@ -34,6 +34,8 @@ mod migrate;
 pub mod orgs;
 pub mod overview;
 pub mod payloads;
+pub mod policy;
+pub mod persons;
 mod readers;
 pub mod runs;
 pub mod runtime_components;

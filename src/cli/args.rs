@@ -86,6 +86,8 @@ pub enum Command {
     Key(Key),
     /// Make, list, change and remove users
     User(User),
+    /// Verify and export the audit log
+    Audit(Audit),
     /// Look at the data directory, the database and the sandbox
     Doctor {
         #[arg(short, long, value_enum, default_value_t)]
@@ -284,5 +286,47 @@ pub enum UserCommand {
         /// The organization's short name
         #[arg(long, default_value = "default", value_name = "SLUG")]
         org: String,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Audit {
+    #[command(subcommand)]
+    pub command: AuditCommand,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum AuditFormat {
+    #[default]
+    Jsonl,
+    Csv,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Walk the log from its first row; exits with 1 where a row was changed or is missing
+    Verify {
+        /// An organization's short name or id, or "station" [default: all]
+        #[arg(long, value_name = "ORG")]
+        chain: Option<String>,
+        /// A file with what "audit checkpoint" printed: finds a cut end and a log written anew
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Option<PathBuf>,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Print the newest row of each log, one JSON object a line, to be kept elsewhere
+    Checkpoint {
+        /// An organization's short name or id, or "station" [default: all]
+        #[arg(long, value_name = "ORG")]
+        chain: Option<String>,
+    },
+    /// Print the rows of a log, the newest first
+    Export {
+        /// An organization's short name or id, or "station"
+        #[arg(long, default_value = "default", value_name = "ORG")]
+        chain: String,
+        #[arg(long, value_enum, default_value_t)]
+        format: AuditFormat,
     },
 }

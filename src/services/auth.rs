@@ -21,7 +21,7 @@ use crate::domain::id::{PrincipalId, SessionId};
 use crate::domain::origin::Origin;
 use crate::domain::permission::{Actor, Credential, Permission};
 use crate::domain::time::{SharedClock, Timestamp};
-use crate::store::audit::{Outcome, Record};
+use crate::store::audit::Record;
 pub use crate::store::orgs::Tenant;
 pub use crate::store::sessions::Factor;
 use crate::store::{self, Reader, Store, keys, links, orgs, sessions, users};
@@ -215,14 +215,13 @@ impl Auth {
     }
 
     async fn record_failure(&self, email: &str, origin: Origin) -> Result<(), Error> {
-        // What was typed may be a password in the wrong field: only its hash is kept.
-        let digest = crate::domain::hex::encode(&token::hash(email));
-        let target = digest.get(..16).unwrap_or_default().to_owned();
-        let record = Record::new(audit::STATION, "session.sign-in", &target)
-            .outcome(Outcome::Failed)
-            .origin(origin);
-        let now = self.inner.clock.now();
-        self.inner.store.write(move |tx| store::audit::record(tx, record, now)).await?;
+        let (email, now) = (email.to_owned(), self.inner.clock.now());
+        // What was typed may be a password in the wrong field: only a keyed hash is kept, by which tries are told apart.
+        let typed = self.form_token(&email);
+        self.inner
+            .store
+            .write(move |tx| audit::sign_in_failed(tx, &email, &typed, origin, now))
+            .await?;
         Ok(())
     }
 
@@ -257,14 +256,13 @@ impl Auth {
             if users::find(tx, principal)?.is_none_or(|user| user.disabled_at.is_some()) {
                 return Ok(false);
             }
-            let member = orgs::membership(tx, principal, &Tenant::default())?;
             sessions::insert(tx, &session)?;
-            let chain = member.map_or_else(|| audit::STATION.to_owned(), |member| member.org.to_string());
-            let record = Record::new(&chain, action, &id.to_string())
+            let record = Record::new(audit::STATION, action, &id.to_string())
                 .by(principal, Credential::Session)
                 .credential_id(Some(id.to_string()))
+                .detail(serde_json::json!({ "factor": factor }))
                 .origin(origin);
-            store::audit::record(tx, record, now)?;
+            audit::of_person(tx, principal, &record, now)?;
             Ok(true)
         });
         if !opened.await? {
@@ -358,14 +356,12 @@ impl Auth {
         self.inner
             .store
             .write(move |tx| {
-                let member = orgs::membership(tx, principal, &Tenant::default())?;
-                let chain = member.map_or_else(|| audit::STATION.to_owned(), |member| member.org.to_string());
-                let record = Record::new(&chain, "session.sign-out", &session.to_string())
+                let record = Record::new(audit::STATION, "session.sign-out", &session.to_string())
                     .by(principal, Credential::Session)
                     .credential_id(Some(session.to_string()))
                     .origin(origin);
                 sessions::delete(tx, session)?;
-                store::audit::record(tx, record, now)
+                audit::of_person(tx, principal, &record, now)
             })
             .await?;
         self.forget();

@@ -41,7 +41,8 @@ pub async fn resume(app: &App, actor: &Actor, id: RunId, origin: Origin) -> Resu
 
 async fn change(app: &App, actor: &Actor, id: RunId, action: &'static str, origin: Origin) -> Result<Held, Error> {
     require(actor, Permission::RunsCancel, actor.org, WHAT)?;
-    let (org, principal, credential, now) = (actor.org, actor.principal, actor.credential, app.clock.now());
+    let (org, principal, now) = (actor.org, actor.principal, app.clock.now());
+    let record = super::audit::of(actor, action, &id.to_string(), origin);
     let may_take_back = authorize(actor, Permission::MembersManage, Resource { org }) == Access::Allow;
     let held = app
         .store
@@ -57,9 +58,6 @@ async fn change(app: &App, actor: &Actor, id: RunId, action: &'static str, origi
                 }
             };
             if held.seq.is_some() {
-                let record = audit::Record::new(&org.to_string(), action, &id.to_string())
-                    .by(principal, credential)
-                    .origin(origin);
                 audit::record(tx, record, now)?;
             }
             Ok(held)

@@ -92,7 +92,9 @@ pub(super) async fn set_role(
         let detail = json!({
             "before": member.role, "after": role, "runs_held": taken.held.len(), "invitations_revoked": taken.invitations,
         });
-        let record = audit::of(&asking, action, &principal.to_string(), origin).detail(detail);
+        let record = audit::of(&asking, action, &principal.to_string(), origin)
+            .about(audit::Subject::Principal(principal))
+            .detail(detail);
         store::audit::record(tx, record, now)?;
         Ok(Ok((Listed { role, ..member }, taken)))
     });
@@ -133,7 +135,9 @@ pub(super) async fn end(
         let detail = json!({
             "role": member.role, "runs_held": taken.held.len(), "keys_revoked": taken.keys, "invitations_revoked": taken.invitations,
         });
-        let record = audit::of(&asking, action, &principal.to_string(), origin).detail(detail);
+        let record = audit::of(&asking, action, &principal.to_string(), origin)
+            .about(audit::Subject::Principal(principal))
+            .detail(detail);
         store::audit::record(tx, record, now)?;
         Ok(Ok(taken))
     });
@@ -254,7 +258,7 @@ fn reachable(
     // Somebody else may have changed the actor's own role a moment ago.
     let own = members::role(reader, actor.org, actor.principal)?;
     if !own.is_some_and(|own| own.is_at_least(member.role) && own.gives(Permission::MembersManage)) {
-        return Ok(Err(Error::NotAllowed(format!(
+        return Ok(Err(Error::Refused(format!(
             "This is an {} of the organization, which is above what you are.",
             member.role
         ))));

@@ -117,7 +117,10 @@ async fn make(app: &App, owner: FirstOwner, link: Option<token::TokenHash>, orig
         users::insert(tx, principal, &user.row(), now)?;
         users::set_station_admin(tx, principal, true)?;
         members::insert(tx, org, principal, Role::Owner, now)?;
-        let record = store::audit::Record::new(&org.to_string(), "station.set-up", &principal.to_string()).origin(origin);
+        let record = store::audit::Record::new(&org.to_string(), "station.set-up", &principal.to_string())
+            .about(store::audit::Subject::Principal(principal))
+            .origin(origin);
+        store::audit::record(tx, record.in_chain(super::audit::STATION), now)?;
         store::audit::record(tx, record, now)?;
         Ok(())
     });

@@ -99,7 +99,7 @@ pub async fn create(app: &App, actor: &Actor, user: NewUser, role: Role, origin:
     let user = checked(app, user).await?;
     let (org, now) = (actor.org, app.clock.now());
     let principal = PrincipalId::new(now);
-    let record = audit::of(actor, "user.create", &principal.to_string(), origin);
+    let record = audit::of(actor, "user.create", &principal.to_string(), origin).detail(serde_json::json!({ "role": role }));
     let made = app.store.write(move |tx| {
         if let Err(full) = super::members::check_seats(tx, org, 1, now)? {
             return Ok(Err(full));

@@ -265,9 +265,6 @@ fn statements() -> Vec<&'static str> {
         agents::UPDATE,
         artifacts::FIND,
         artifacts::LIST,
-        audit::LAST,
-        audit::BEFORE,
-        audit::FROM,
         blobs::FIND,
         blobs::CHUNKS,
         approvals::QUEUE,
@@ -296,6 +293,8 @@ fn statements() -> Vec<&'static str> {
         memory::SEARCH,
         orgs::SLUGS,
         orgs::MEMBERSHIP,
+        orgs::OF_PRINCIPAL,
+        orgs::ID_OF,
         overview::LIVE,
         overview::ENDED,
         payloads::FIND,
@@ -339,7 +338,16 @@ fn statements() -> Vec<&'static str> {
     ]);
     all.extend([
         approvals::GRANT,
+        approvals::GRANTS,
         approvals::USE_GRANT,
+        approvals::VOTES,
+        ledger::OF_RUN,
+        policy::HEAD,
+        policy::NEWEST,
+        policy::GET,
+        policy::BEFORE,
+        policy::ROLES,
+        policy::INSERT,
         agents::LATEST,
         journal::REPLIES,
         ledger::OF_SEGMENT,
@@ -390,11 +398,15 @@ fn statements() -> Vec<&'static str> {
     all.extend(runs::READ_SQL);
     all.extend(security_check::SQL);
     all.push(sessions::SIGNED_IN);
+    all.extend(audit::SQL);
+    all.extend(persons::SQL);
+    all.extend(persons::FORGET);
+    all.extend(persons::PARTS.map(|(_, sql)| sql));
     all
 }
 
 /// Indexes of a few rows, however many the table has: they may be read from end to end.
-const NARROW: &[&str] = &["runs_leased", "members_in_charge", "users_never_signed_in", "api_keys_open"];
+const NARROW: &[&str] = &["runs_leased", "members_in_charge", "users_never_signed_in", "api_keys_open", "principals_station_admins"];
 
 #[tokio::test]
 async fn no_statement_reads_a_whole_table() {

@@ -50,7 +50,7 @@ fn shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<S
 
 /// The frame of a page of the settings: of the organization, and for station admins of the station.
 fn settings_shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<String>, here: &str) -> Shell {
-    let pages: [(&str, &str, Permission); 10] = [
+    let pages: [(&str, &str, Permission); 11] = [
         ("/settings", "Organization", Permission::OrgRead),
         ("/settings/workspaces", "Workspaces", Permission::OrgRead),
         ("/settings/members", "Members", Permission::OrgRead),
@@ -61,6 +61,7 @@ fn settings_shell(state: &State, request: &HttpRequest, known: &Known, title: im
         ("/station/orgs", "Organizations", Permission::StationManage),
         ("/station/mail", "Mail", Permission::StationManage),
         ("/station/security", "Security", Permission::StationManage),
+        ("/station/audit", "Station’s audit log", Permission::StationManage),
     ];
     let open = pages.into_iter().filter(|(_, _, permission)| may(&known.actor, *permission));
     Shell {
@@ -76,6 +77,7 @@ fn account_shell(state: &State, request: &HttpRequest, known: &Known, title: imp
         ("/account/sign-in", "Signing in"),
         ("/account/sessions", "Sessions"),
         ("/account/keys", "API keys"),
+        ("/account/data", "Your data"),
     ];
     Shell {
         tabs: pages.into_iter().map(|(path, word)| tab(path, word, here)).collect(),
@@ -112,6 +114,7 @@ fn notice(request: &HttpRequest) -> Option<Notice> {
         "paused" => "Paused. It goes on where it stood when someone resumes it.",
         "resumed" => "It goes on.",
         "cancelled" => "Asked it to stop.",
+        "policy-stored" => "Stored. It holds from the next call of every run.",
         _ => return None,
     };
     Some(Notice {

@@ -1,5 +1,6 @@
 //! One's own account: profile and password.
 
+pub mod data;
 pub mod keys;
 
 use actix_web::{HttpRequest, HttpResponse, web};
