@@ -265,6 +265,22 @@ pub enum UserCommand {
         #[arg(long, default_value = "default", value_name = "SLUG")]
         org: String,
     },
+    /// Shut a person out of the whole station; they stay what they are for when they are let in again
+    Disable {
+        /// Whom: an e-mail address
+        email: String,
+        /// The organization whose owner this is done as, by short name
+        #[arg(long, default_value = "default", value_name = "SLUG")]
+        org: String,
+    },
+    /// Let a person in again
+    Enable {
+        /// Whom: an e-mail address
+        email: String,
+        /// The organization whose owner this is done as, by short name
+        #[arg(long, default_value = "default", value_name = "SLUG")]
+        org: String,
+    },
     /// Remove a member: their keys are revoked, and their runs wait to be adopted
     Remove {
         /// Whom: an e-mail address

@@ -311,6 +311,7 @@ fn statements() -> Vec<&'static str> {
         sessions::DELETE,
         sessions::CHOOSE,
         sessions::DELETE_OTHERS,
+        sessions::DELETE_OF,
         sessions::PRUNE,
         users::FIND,
         users::FIND_BY_EMAIL,
