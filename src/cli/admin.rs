@@ -88,6 +88,22 @@ pub async fn user(config: Config, user: User) -> anyhow::Result<Exit> {
             })
             .await
         }
+        UserCommand::Disable { email, org } => {
+            with_app(config, async |app| {
+                members::disable(app, &operator(app, &org).await?, &email, Origin::default()).await?;
+                say(&format!("{email} is shut out; their runs wait to be adopted"));
+                Ok(())
+            })
+            .await
+        }
+        UserCommand::Enable { email, org } => {
+            with_app(config, async |app| {
+                members::enable(app, &operator(app, &org).await?, &email, Origin::default()).await?;
+                say(&format!("{email} can sign in again"));
+                Ok(())
+            })
+            .await
+        }
         UserCommand::Remove { email, org } => {
             with_app(config, async |app| {
                 let (actor, person) = (operator(app, &org).await?, users::local_actor(app, &email, Some(org)).await?);
@@ -231,7 +247,11 @@ async fn list_keys(config: Config, org: &str, output: Output) -> anyhow::Result<
                 let line = match output {
                     Output::Text => {
                         let scopes = scopes.map(|scopes| scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(","));
-                        let expired = if key.expires_at.is_some_and(|at| at <= now) { "  expired" } else { "" };
+                        let expired = if key.expires_at.is_some_and(|at| at <= now) {
+                            "  expired"
+                        } else {
+                            ""
+                        };
                         format!(
                             "{}  {}  {}  {}{expired}",
                             key.id,

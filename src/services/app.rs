@@ -83,8 +83,8 @@ pub struct Inner {
     pub supervisor: Supervisor,
     pub components: Components,
     pub versions: Versions,
-    pub purge: purge::Bell,
     pub policies: policy::Held,
+    pub purge: purge::Bell,
     /// This start of the process, as leases name it.
     pub node: NodeId,
     /// When this process began.
@@ -188,8 +188,8 @@ impl App {
             supervisor: Supervisor::default(),
             components,
             versions: Versions::default(),
-            purge: purge::Bell::default(),
             policies: policy::Held::default(),
+            purge: purge::Bell::default(),
             node,
             started_at,
             engine_fingerprint,

@@ -9,18 +9,18 @@ use super::{App, audit};
 use crate::store::{idempotency, sessions};
 
 const EVERY: Duration = Duration::from_hours(1);
-/// Runs that were told to stop have done so by then, most likely.
-const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How often the newest rows of the audit log are written to the station's own log.
 const CHECKPOINT_EVERY: Duration = Duration::from_hours(24);
+/// Runs that were told to stop have done so by then, most likely.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How long the answer to a request with an Idempotency-Key is kept.
 pub const IDEMPOTENCY_KEPT: Duration = Duration::from_hours(24);
 
 /// The task's loop.
 pub async fn run(app: App, stop: CancellationToken) {
     let mut tick = tokio::time::interval(EVERY);
-    let mut again = None;
     let mut checkpoint_at = app.clock.now();
+    let mut again = None;
     loop {
         let sooner = async {
             match again {

@@ -45,8 +45,8 @@ const KEEPERS: &str = "SELECT EXISTS (SELECT 1 FROM principals p JOIN members m 
     WHERE p.station_admin = 1 AND p.disabled_at IS NULL AND o.deleted_at IS NULL AND o.id <> :org)";
 
 #[cfg(test)]
-pub(super) const SQL: [&str; 11] = [
-    SLUGS, MEMBERSHIP, GET, FIND, LIST, DELETED, OF_MEMBER, RENAME, SET_PLAN, DELETE, RESTORE,
+pub(super) const SQL: [&str; 13] = [
+    SLUGS, MEMBERSHIP, GET, FIND, LIST, DELETED, OF_MEMBER, RENAME, SET_PLAN, DELETE, RESTORE, ID_OF, OF_PRINCIPAL,
 ];
 
 /// An organization as it stands.

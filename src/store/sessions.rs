@@ -17,6 +17,7 @@ pub(super) const TOUCH: &str = "UPDATE sessions SET seen_at = :now WHERE id = :i
 pub(super) const CHOOSE: &str = "UPDATE sessions SET org_id = :org, workspace_id = :workspace WHERE id = :id";
 pub(super) const DELETE: &str = "DELETE FROM sessions WHERE id = :id";
 pub(super) const DELETE_OTHERS: &str = "DELETE FROM sessions WHERE principal_id = :principal AND id <> :id";
+pub(super) const DELETE_OF: &str = "DELETE FROM sessions WHERE principal_id = :principal";
 pub(super) const PRUNE: &str = "DELETE FROM sessions WHERE expires_at < :now";
 
 #[derive(Clone, Debug)]
@@ -108,6 +109,12 @@ pub fn delete(tx: &Tx<'_>, id: SessionId) -> Result<(), Error> {
 /// Ends a principal's sessions but this one.
 pub fn delete_others(tx: &Tx<'_>, principal: PrincipalId, but: SessionId) -> Result<(), Error> {
     tx.execute(DELETE_OTHERS, named_params! { ":principal": principal, ":id": but })?;
+    Ok(())
+}
+
+/// Ends all of a principal's sessions.
+pub fn delete_of(tx: &Tx<'_>, principal: PrincipalId) -> Result<(), Error> {
+    tx.execute(DELETE_OF, named_params! { ":principal": principal })?;
     Ok(())
 }
 

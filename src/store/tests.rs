@@ -291,8 +291,6 @@ fn statements() -> Vec<&'static str> {
         memory::COUNT,
         memory::LIST,
         memory::SEARCH,
-        orgs::OF_PRINCIPAL,
-        orgs::ID_OF,
         overview::LIVE,
         overview::ENDED,
         payloads::FIND,
@@ -313,6 +311,7 @@ fn statements() -> Vec<&'static str> {
         sessions::DELETE,
         sessions::CHOOSE,
         sessions::DELETE_OTHERS,
+        sessions::DELETE_OF,
         sessions::PRUNE,
         users::FIND,
         users::FIND_BY_EMAIL,
@@ -390,7 +389,7 @@ fn statements() -> Vec<&'static str> {
     ]);
     all.extend(members::SQL);
     all.extend(invitations::SQL);
-    all.extend(keys::SQL);
+    all.extend(super::keys::SQL);
     all.extend(orgs::SQL);
     all.extend(workspaces::SQL);
     all.extend(usage::SQL);

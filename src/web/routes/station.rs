@@ -5,6 +5,8 @@ use crate::web::{api, pages};
 
 pub(super) fn lines() -> Vec<Line> {
     vec![
+        get("/docs/api", pages::api_reference::show),
+        get("/station/security", pages::security_check::show),
         get("/station/orgs", pages::station::orgs::show),
         post("/station/orgs", pages::station::orgs::create),
         post("/station/orgs/{org}/plan", pages::station::orgs::change_plan),
@@ -12,7 +14,5 @@ pub(super) fn lines() -> Vec<Line> {
         get("/api/v1/station/orgs", api::orgs::all),
         patch("/api/v1/station/orgs/{org}", api::orgs::change_plan),
         post("/api/v1/station/orgs/{org}/restore", api::orgs::restore),
-        get("/docs/api", pages::api_reference::show),
-        get("/station/security", pages::security_check::show),
     ]
 }
