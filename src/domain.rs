@@ -18,6 +18,7 @@ pub mod permission;
 pub mod placeholder;
 pub mod plan;
 pub mod policy;
+pub mod rate;
 pub mod retry;
 pub mod run;
 pub mod supersede;

@@ -192,7 +192,7 @@ pub async fn decide(app: &App, actor: &Actor, id: ApprovalId, decide: Decide, or
             .detail(json!({ "verb": decide.verb, "run": approval.run, "action": approval.action, "rule": approval.rule }));
         let now = app.clock.now();
         app.store.write(move |tx| audit::record(tx, record.clone(), now)).await?;
-        return Err(Error::Refused(why));
+        return Err(Error::Refused(format!("You may not do this: {why}.")));
     }
     check(&approval, &decide)?;
     // Leave for what was asked is for nothing else.

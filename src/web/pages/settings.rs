@@ -1,3 +1,6 @@
-//! Settings of the organization, a page each.
+//! `/settings`: the organization, its members, keys and rules.
 
+pub mod keys;
+pub mod members;
 pub mod policy;
+pub mod roles;
