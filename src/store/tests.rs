@@ -389,7 +389,7 @@ fn statements() -> Vec<&'static str> {
     ]);
     all.extend(members::SQL);
     all.extend(invitations::SQL);
-    all.extend(super::keys::SQL);
+    all.extend(keys::SQL);
     all.extend(orgs::SQL);
     all.extend(workspaces::SQL);
     all.extend(usage::SQL);
