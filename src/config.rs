@@ -166,6 +166,13 @@ impl Config {
         self
     }
 
+    /// The address that it is really served on, where port 0 was asked for.
+    #[must_use]
+    pub fn serving_on(mut self, address: std::net::SocketAddr) -> Self {
+        self.settings.server.listen = address;
+        self
+    }
+
     /// The effective settings as TOML, each with its source; secrets as `(set)` or `(not set)`.
     pub fn print(&self) -> String {
         print::print(self)

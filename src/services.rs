@@ -1,6 +1,7 @@
 //! What the station does, said in its users' verbs. Every use case begins with who asks; transactions begin here.
 
 pub mod access;
+pub mod adoption;
 pub mod agents;
 pub mod app;
 pub mod approvals;
@@ -15,12 +16,15 @@ pub mod feed;
 pub mod fork;
 pub mod holds;
 pub mod housekeeping;
+pub mod invitations;
 pub mod javascript;
 pub mod keys;
+pub mod members;
 pub mod overview;
 mod retry;
 pub mod runs;
 pub mod security_check;
+pub mod service_principals;
 pub mod sessions;
 pub mod setup;
 pub mod supervisor;

@@ -22,7 +22,8 @@ pub async fn serve(config: Config) -> anyhow::Result<Exit> {
     let listener = web::server::listen(config.server.listen)
         .with_context(|| format!("cannot listen on {}; choose another address with --listen", config.server.listen))?;
     let address = listener.local_addr()?;
-    let app = station::permanent(config, store, Some(address)).await?;
+    // Links name the port that it really is.
+    let app = station::permanent(config.serving_on(address), store, Some(address)).await?;
     app.start().await?;
     let server = start_web(&app, listener)?;
     let origin = origin(&app, address);

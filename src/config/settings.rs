@@ -65,6 +65,17 @@ pub struct Server {
     pub connections_per_address: u32,
 }
 
+impl Server {
+    /// How people reach the station, for links: as configured, never as a request says.
+    pub fn origin(&self) -> String {
+        match &self.public_url {
+            Some(url) => url.as_str().to_owned(),
+            None if self.listen.ip().is_unspecified() => format!("http://localhost:{}", self.listen.port()),
+            None => format!("http://{}", self.listen),
+        }
+    }
+}
+
 impl Default for Server {
     fn default() -> Self {
         Self {

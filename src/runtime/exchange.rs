@@ -489,7 +489,7 @@ fn request_payload(call: &Call, json: String) -> Payload {
 pub(crate) fn end_of(interruption: &Interruption) -> Result<(EndReason, String), Stopped> {
     match interruption {
         Interruption::Stopped(StopReason::End(reason)) => Ok((*reason, reason.explain().to_owned())),
-        Interruption::Stopped(StopReason::Shutdown | StopReason::Hold) => Err(Stopped::Requeue),
+        Interruption::Stopped(StopReason::Shutdown | StopReason::Hold) | Interruption::Port(PortError::Held) => Err(Stopped::Requeue),
         Interruption::Stopped(StopReason::Abandon) => Err(Stopped::Abandon("its quota of time is used up".to_owned())),
         Interruption::Nondeterminism(text) => Ok((EndReason::Nondeterminism, text.clone())),
         Interruption::Limit(text) => Ok((EndReason::JournalLimit, text.clone())),

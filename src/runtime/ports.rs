@@ -17,6 +17,9 @@ pub enum PortError {
     /// Another start of the run holds it now.
     #[error("another start of this run has taken over")]
     Fenced,
+    /// The run is held: none of the calls was begun.
+    #[error("the run is held")]
+    Held,
     #[error("{0}")]
     Unavailable(String),
     /// The run waits for someone else and is no longer in memory; it goes on by replay.

@@ -23,6 +23,9 @@ pub enum Error {
     NotFound(&'static str),
     #[error("this needs the permission {0}")]
     Forbidden(Permission),
+    /// A rule beyond permissions; the text says which.
+    #[error("{0}")]
+    NotAllowed(String),
     /// Nobody is told whether the account or the password was wrong.
     #[error("the e-mail address or the password is wrong")]
     WrongCredentials,

@@ -217,6 +217,10 @@ async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId, key: Opti
                 if runs::queued(tx, scope, QUEUED_RUNS_MAX)? >= QUEUED_RUNS_MAX {
                     return Err(crate::store::Error::Busy);
                 }
+                // Who was removed a moment ago starts nothing.
+                if !runs::holds::may_have_runs(tx, scope.org, new.started_by)? {
+                    return Err(crate::store::Error::NotFound);
+                }
                 runs::insert(tx, scope, &new, now)?;
                 if let Some(text) = &message {
                     sessions::keep(tx, &sender, id, 0, text, now)?;

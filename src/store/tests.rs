@@ -283,10 +283,6 @@ fn statements() -> Vec<&'static str> {
         journal::GET,
         journal::RECORDED,
         journal::MADE,
-        keys::FIND,
-        keys::LIST,
-        keys::TOUCH,
-        keys::REVOKE,
         ledger::SETTLE,
         ledger::SETTLE_LOST,
         ledger::SETTLE_LEFT,
@@ -324,7 +320,6 @@ fn statements() -> Vec<&'static str> {
         users::FIND,
         users::FIND_BY_EMAIL,
         users::SET_PASSWORD,
-        users::NAMES,
     ];
     all.extend(journal::STEPS_SQL);
     all.extend(runs::HOLDS_SQL);
@@ -387,6 +382,9 @@ fn statements() -> Vec<&'static str> {
         runs::MARK_SESSION,
         runs::BACK_TO_MESSAGE,
     ]);
+    all.extend(members::SQL);
+    all.extend(invitations::SQL);
+    all.extend(super::keys::SQL);
     all.extend(forks::SQL);
     all.extend(runs::READ_SQL);
     all.extend(security_check::SQL);

@@ -9,11 +9,14 @@ pub mod approvals;
 pub mod dead_letters;
 pub mod errors;
 mod filters;
+pub mod invitation;
+mod keys;
 pub mod overview;
 pub mod runs;
 pub mod security_check;
 pub mod sessions;
 pub mod set_up;
+pub mod settings;
 pub mod sign_in;
 mod view;
 mod waits;
@@ -94,6 +97,14 @@ fn notice(request: &HttpRequest) -> Option<Notice> {
     let text = match done.as_ref() {
         "stored" => "Stored. Give it input and watch what it does.",
         "key-revoked" => "The key is revoked. Programs that use it are refused from now on.",
+        "service-made" => "The service is there. It does nothing until it has a key.",
+        "service-removed" => "The service is removed, its keys are revoked, and its runs wait for somebody to adopt them.",
+        "role-changed" => "The role is changed, from now on.",
+        "member-removed" => "Removed. Their keys are revoked, and their runs wait for somebody to adopt them.",
+        "runs-adopted" => "The runs are yours now and go on.",
+        "run-adopted" => "The run is yours now and goes on.",
+        "invitation-revoked" => "The invitation is withdrawn. Its link no longer works.",
+        "joined" => "You are a member now.",
         "password-changed" => "The password is changed. Your other sessions are signed out.",
         "retried" => "It is tried again from the call that failed.",
         "discarded" => "Put away. It is no dead letter any more.",

@@ -8,7 +8,7 @@ use agentstation::domain::id::{AgentId, ApprovalId, InvitationId, OrgId, Passkey
 use agentstation::domain::origin::Origin;
 use agentstation::domain::permission::{Access, Actor, Permission, Resource, Role, authorize};
 use agentstation::domain::plan::Plan;
-use agentstation::domain::time::{Clock as _, SimClock, Timestamp};
+use agentstation::domain::time::{SimClock, Timestamp};
 use agentstation::services::{keys, users};
 use agentstation::store;
 use agentstation::store::users::NewUser;
@@ -244,7 +244,7 @@ async fn second_organization(station: &TestStation) -> Actor {
                     let org = OrgId::new(now);
                     store::orgs::insert(tx, org, "other", "Other", Plan::Free, now)?;
                     store::orgs::insert_workspace(tx, org, WorkspaceId::new(now), "default", "default", now)?;
-                    store::users::add_member(tx, org, principal, Role::Owner, now)?;
+                    store::members::insert(tx, org, principal, Role::Owner, now)?;
                 }
             }
             Ok(())
@@ -275,7 +275,7 @@ async fn nobody_and_dead_keys_get_nothing_but_what_is_for_everyone() {
     check(&fixture.with_key(&short), &Caller::DeadKey, "an expired key").await;
     let revoked = fixture.key(&owner, None, keys::LASTS_DEFAULT).await;
     let id = agentstation::crypto::api_key::ApiKey::parse(&revoked).unwrap().id;
-    keys::revoke(&station.app, &owner, id, Origin::default()).await.unwrap();
+    keys::revoke(&station.app, &owner, keys::Whose::All, id, Origin::default()).await.unwrap();
     check(&fixture.with_key(&revoked), &Caller::DeadKey, "a revoked key").await;
 }
 

@@ -24,7 +24,7 @@ use crate::domain::id::RunId;
 use crate::domain::journal::{NewEntry, Payload, Phase};
 use crate::domain::money::Usage;
 use crate::domain::policy::{self, Decision};
-use crate::domain::run::RunState;
+use crate::domain::run::{Hold, RunState};
 use crate::domain::time::Timestamp;
 use crate::runtime::exchange::Used;
 use crate::runtime::ports::{Begun, Intended, PendingCall, Performed, Port, PortError, Stop, Woken};
@@ -37,6 +37,7 @@ impl From<store::Error> for PortError {
     fn from(error: store::Error) -> Self {
         match error {
             store::Error::Fenced => Self::Fenced,
+            store::Error::Held => Self::Held,
             // The limits of memory and artifacts are the agent's failures; this one is the quota of a question.
             store::Error::Limit(text) => Self::QuotaExhausted(text),
             other => Self::Unavailable(other.to_string()),
@@ -338,7 +339,8 @@ struct Written {
 /// Writes what a batch gathered, and reserves what its intents may cost.
 ///
 /// # Errors
-/// [`store::Error::Limit`] where the quota of the question is used up: then nothing of the batch is done.
+/// [`store::Error::Limit`] where the quota of the question is used up, [`store::Error::Held`] where the run's starter may not have it any
+/// more: then nothing of the batch is done.
 fn write(tx: &Tx<'_>, app: &App, batch: Batch<'_>, intended: &[&Intended]) -> Result<Written, store::Error> {
     let Batch {
         caller,
@@ -364,6 +366,9 @@ fn write(tx: &Tx<'_>, app: &App, batch: Batch<'_>, intended: &[&Intended]) -> Re
     let mut appended = None;
     if !entries.is_empty() {
         let written = journal::append(tx, caller.org, caller.run, Some(caller.fence), &entries)?;
+        if written.holds.contains(Hold::PrincipalRemoved) {
+            return Err(store::Error::Held);
+        }
         for (index, info, body) in artifacts {
             effects::put_artifact(tx, caller, &info, &body, written.first_seq + index as u64, now)?;
         }

@@ -6,8 +6,6 @@ use crate::web::pages;
 pub(super) fn lines() -> Vec<Line> {
     vec![
         get("/account", pages::account::show),
-        post("/account/keys", pages::account::create_key),
-        post("/account/keys/{key}/revoke", pages::account::revoke_key),
         post("/account/password", pages::account::change_password),
     ]
 }

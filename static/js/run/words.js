@@ -50,6 +50,7 @@ const say = {
   'run.recovered': () => ['went on after an interruption', '', ['replayed from the journal']],
   'run.paused': (m) => [m.hold === 'pause' ? 'paused' : `held: ${m.hold?.replaceAll('_', ' ')}`, '', []],
   'run.resumed': () => ['resumed', '', []],
+  'run.adopted': (m) => [`adopted by ${m.by}, was ${m.from}’s`, '', []],
   'run.retried': (m) => ['tried again', '', [m.by ? `by ${m.by}` : m.attempt && `attempt ${m.attempt} of ${m.of}`, m.delay_ms !== undefined && `after ${duration(m.delay_ms)}`, m.reason && codeWords(m.reason)]],
   'run.cancel-requested': () => ['asked to stop', '', []],
   'run.finished': (m) => [m.state ?? 'finished', '', [m.message ?? (m.reason && reasonWords(m.reason)), m.fuel && `${compact(m.fuel)} fuel`]],

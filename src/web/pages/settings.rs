@@ -1,0 +1,5 @@
+//! `/settings`: the organization, its members, keys and rules.
+
+pub mod keys;
+pub mod members;
+pub mod roles;
