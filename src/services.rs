@@ -21,6 +21,7 @@ pub mod javascript;
 pub mod keys;
 pub mod members;
 pub mod overview;
+pub mod policy;
 mod retry;
 pub mod runs;
 pub mod security_check;

@@ -34,6 +34,7 @@ mod migrate;
 pub mod orgs;
 pub mod overview;
 pub mod payloads;
+pub mod policy;
 mod readers;
 pub mod runs;
 pub mod runtime_components;

@@ -338,7 +338,16 @@ fn statements() -> Vec<&'static str> {
     ]);
     all.extend([
         approvals::GRANT,
+        approvals::GRANTS,
         approvals::USE_GRANT,
+        approvals::VOTES,
+        ledger::OF_RUN,
+        policy::HEAD,
+        policy::NEWEST,
+        policy::GET,
+        policy::BEFORE,
+        policy::ROLES,
+        policy::INSERT,
         agents::LATEST,
         journal::REPLIES,
         ledger::OF_SEGMENT,

@@ -15,6 +15,7 @@ pub mod keys;
 pub mod members;
 pub mod messages;
 pub mod roles;
+pub mod policy;
 pub mod runs;
 pub mod service_principals;
 pub mod stream;

@@ -2,4 +2,5 @@
 
 pub mod keys;
 pub mod members;
+pub mod policy;
 pub mod roles;
