@@ -231,7 +231,11 @@ async fn list_keys(config: Config, org: &str, output: Output) -> anyhow::Result<
                 let line = match output {
                     Output::Text => {
                         let scopes = scopes.map(|scopes| scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(","));
-                        let expired = if key.expires_at.is_some_and(|at| at <= now) { "  expired" } else { "" };
+                        let expired = if key.expires_at.is_some_and(|at| at <= now) {
+                            "  expired"
+                        } else {
+                            ""
+                        };
                         format!(
                             "{}  {}  {}  {}{expired}",
                             key.id,

@@ -86,7 +86,8 @@ fn one(tx: &Tx<'_>, actor: &Actor, run: RunId, origin: &Origin) -> Result<Change
         return Err(store::Error::NotFound);
     }
     let Adopted { before, changed } = rows::adopt(tx, actor.org, run, (actor.principal, &actor.name), now)?;
-    let record = audit::of(actor, "run.adopt", &run.to_string(), origin.clone()).detail(json!({ "before": before, "after": actor.principal }));
+    let record =
+        audit::of(actor, "run.adopt", &run.to_string(), origin.clone()).detail(json!({ "before": before, "after": actor.principal }));
     store::audit::record(tx, record, now)?;
     Ok(changed)
 }

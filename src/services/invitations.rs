@@ -65,7 +65,9 @@ pub async fn invite(app: &App, actor: &Actor, email: &str, role: Role, origin: O
     let record = audit::of(actor, "member.invite", &new.id.to_string(), origin).detail(json!({ "role": role }));
     let made = app.store.write(move |tx| {
         if rows::has_email(tx, new.org, &new.email)? {
-            return Ok(Err(Error::AlreadyExists("somebody with this address is a member already".to_owned())));
+            return Ok(Err(Error::AlreadyExists(
+                "somebody with this address is a member already".to_owned(),
+            )));
         }
         if let Some(open) = invitations::open_for(tx, new.org, &new.email)? {
             if open.expires_at > now {
@@ -153,7 +155,9 @@ pub async fn revoke(app: &App, actor: &Actor, id: InvitationId, origin: Origin) 
 pub async fn offer(app: &App, token: &str) -> Result<Option<Offer>, Error> {
     let (hash, now) = (token::hash(token), app.clock.now());
     let found = app.store.read(move |reader| {
-        let Some(invitation) = held(reader, &hash, now)? else { return Ok(None) };
+        let Some(invitation) = held(reader, &hash, now)? else {
+            return Ok(None);
+        };
         let has_account = users::find_by_email(reader, &invitation.email)?.is_some();
         Ok(Some(Offer { invitation, has_account }))
     });
@@ -165,7 +169,11 @@ fn held(reader: &Reader<'_>, hash: &token::TokenHash, now: Timestamp) -> Result<
     let Some(invitation) = invitations::held(reader, hash, now)? else {
         return Ok(None);
     };
-    let maker = invitation.by.map(|by| rows::role(reader, invitation.org, by)).transpose()?.flatten();
+    let maker = invitation
+        .by
+        .map(|by| rows::role(reader, invitation.org, by))
+        .transpose()?
+        .flatten();
     let holds = maker.is_some_and(|maker| maker.gives(Permission::MembersManage) && maker.is_at_least(invitation.role));
     Ok(holds.then_some(invitation))
 }

@@ -39,10 +39,7 @@ pub async fn list(
 ) -> Result<Vec<Listed>, Error> {
     require(actor, Permission::OrgRead, actor.org, WHAT)?;
     let (org, limit) = (actor.org, limit.clamp(1, PAGE_MAX + 1));
-    Ok(app
-        .store
-        .read(move |reader| members::list(reader, org, kind, after, limit))
-        .await?)
+    Ok(app.store.read(move |reader| members::list(reader, org, kind, after, limit)).await?)
 }
 
 /// Gives a member another role. One that may not have runs holds those that are not over.
@@ -146,7 +143,13 @@ pub(super) async fn end(
 
 /// Takes a member out of an organization, with everything that goes with it. Whoever calls it writes the audit record, and [`after`] the
 /// commit.
-pub(super) fn take_out(tx: &Tx<'_>, org: OrgId, member: &Listed, by: PrincipalId, now: Timestamp) -> Result<Result<Taken, Error>, store::Error> {
+pub(super) fn take_out(
+    tx: &Tx<'_>,
+    org: OrgId,
+    member: &Listed,
+    by: PrincipalId,
+    now: Timestamp,
+) -> Result<Result<Taken, Error>, store::Error> {
     let principal = member.principal;
     if member.role == Role::Owner && !members::has_other_owner(tx, org, principal)? {
         return Ok(Err(last_owner()));

@@ -204,7 +204,12 @@ pub async fn change_password(
 /// # Errors
 /// The store does not answer.
 pub async fn names(app: &App, org: OrgId) -> Result<std::collections::BTreeMap<PrincipalId, String>, Error> {
-    Ok(app.store.read(move |reader| members::names(reader, org)).await?.into_iter().collect())
+    Ok(app
+        .store
+        .read(move |reader| members::names(reader, org))
+        .await?
+        .into_iter()
+        .collect())
 }
 
 #[cfg(test)]

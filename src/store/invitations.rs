@@ -117,14 +117,7 @@ pub fn open_for(reader: &Reader<'_>, org: OrgId, email: &str) -> Result<Option<I
 ///
 /// # Errors
 /// [`Error::NotFound`] where it is not open.
-pub fn renew(
-    tx: &Tx<'_>,
-    org: OrgId,
-    id: InvitationId,
-    token_hash: &Hash,
-    by: PrincipalId,
-    expires_at: Timestamp,
-) -> Result<(), Error> {
+pub fn renew(tx: &Tx<'_>, org: OrgId, id: InvitationId, token_hash: &Hash, by: PrincipalId, expires_at: Timestamp) -> Result<(), Error> {
     let renewed = tx.execute(
         RENEW,
         named_params! { ":id": id, ":org": org, ":hash": token_hash, ":by": by, ":expires": expires_at },

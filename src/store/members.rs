@@ -20,8 +20,7 @@ macro_rules! select {
     };
 }
 pub(super) const FIND: &str = select!("m.principal_id = :principal");
-pub(super) const LIST: &str =
-    select!("m.principal_id > :after AND (:kind IS NULL OR p.kind = :kind) ORDER BY m.principal_id LIMIT :limit");
+pub(super) const LIST: &str = select!("m.principal_id > :after AND (:kind IS NULL OR p.kind = :kind) ORDER BY m.principal_id LIMIT :limit");
 pub(super) const BY_EMAIL: &str =
     "SELECT m.principal_id FROM users u JOIN members m ON m.principal_id = u.principal_id WHERE u.email = :email AND m.org_id = :org";
 pub(super) const SET_ROLE: &str = "UPDATE members SET role = :role WHERE org_id = :org AND principal_id = :principal";
@@ -142,7 +141,9 @@ pub fn delete(tx: &Tx<'_>, org: OrgId, principal: PrincipalId) -> Result<(), Err
 
 /// Whether a person other than this one owns the organization.
 pub fn has_other_owner(reader: &Reader<'_>, org: OrgId, principal: PrincipalId) -> Result<bool, Error> {
-    reader.get(OTHER_OWNER, named_params! { ":org": org, ":principal": principal }, |row| row.get(0))
+    reader.get(OTHER_OWNER, named_params! { ":org": org, ":principal": principal }, |row| {
+        row.get(0)
+    })
 }
 
 /// The organization's plan, and how many members it has and is to have: open invitations count.

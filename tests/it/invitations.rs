@@ -134,9 +134,7 @@ async fn links_that_do_not_hold_all_look_the_same() {
 async fn a_link_can_be_used_once_also_by_two_at_once() {
     let station = TestStation::start().await;
     let (_, token) = invite(&station, "bo@example.com", "viewer").await;
-    let accept = || {
-        invitations::accept_as_new(&station.app, &token, "Bo".to_owned(), PASSWORD.to_owned(), Origin::default())
-    };
+    let accept = || invitations::accept_as_new(&station.app, &token, "Bo".to_owned(), PASSWORD.to_owned(), Origin::default());
     let (a, b) = tokio::join!(accept(), accept());
     assert!(a.is_ok() != b.is_ok(), "{a:?} {b:?}");
 }
@@ -243,9 +241,7 @@ async fn open_invitations_take_the_plans_room() {
     }
     assert!(matches!(invite(most).await, Err(Error::PlanLimit(_))));
     let last = last.unwrap().invitation.id;
-    invitations::revoke(&station.app, &owner, last, Origin::default())
-        .await
-        .unwrap();
+    invitations::revoke(&station.app, &owner, last, Origin::default()).await.unwrap();
     invite(most).await.unwrap();
 }
 
@@ -267,4 +263,3 @@ async fn what_somebody_invited_to_goes_with_their_right_to_invite() {
     let listed = station.owner().get(INVITATIONS).await.expect(200).json();
     assert_eq!(listed["items"], json!([]));
 }
-

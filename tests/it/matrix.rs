@@ -275,7 +275,9 @@ async fn nobody_and_dead_keys_get_nothing_but_what_is_for_everyone() {
     check(&fixture.with_key(&short), &Caller::DeadKey, "an expired key").await;
     let revoked = fixture.key(&owner, None, keys::LASTS_DEFAULT).await;
     let id = agentstation::crypto::api_key::ApiKey::parse(&revoked).unwrap().id;
-    keys::revoke(&station.app, &owner, keys::Whose::All, id, Origin::default()).await.unwrap();
+    keys::revoke(&station.app, &owner, keys::Whose::All, id, Origin::default())
+        .await
+        .unwrap();
     check(&fixture.with_key(&revoked), &Caller::DeadKey, "a revoked key").await;
 }
 

@@ -22,7 +22,8 @@ const LEFT: &str = "SELECT r.started_by, p.name, count(*) FROM workspaces w JOIN
     AND r.holds <> 0 JOIN principals p ON p.id = r.started_by WHERE w.org_id = :org AND r.holds & 4 <> 0 GROUP BY r.started_by ORDER BY p.name";
 const LEFT_BY: &str = "SELECT r.id FROM workspaces w JOIN runs r ON r.org_id = w.org_id AND r.workspace_id = w.id AND r.holds <> 0
     WHERE w.org_id = :org AND r.started_by = :principal AND r.holds & 4 <> 0 ORDER BY r.id";
-const STARTER: &str = "SELECT r.started_by, p.name FROM runs r JOIN principals p ON p.id = r.started_by WHERE r.id = :run AND r.org_id = :org";
+const STARTER: &str =
+    "SELECT r.started_by, p.name FROM runs r JOIN principals p ON p.id = r.started_by WHERE r.id = :run AND r.org_id = :org";
 const ADOPT: &str = "UPDATE runs SET started_by = :principal, holds = :holds WHERE id = :run AND org_id = :org";
 // The run itself and what it has started, down to the last.
 const FAMILY_LEFT: &str = "WITH RECURSIVE chain (id, started_by) AS (
@@ -167,14 +168,16 @@ pub struct Adopted {
 /// # Errors
 /// [`Error::Conflict`] where it has ended, or does not wait to be adopted.
 pub fn adopt(tx: &Tx<'_>, org: OrgId, run: RunId, (principal, name): (PrincipalId, &str), now: Timestamp) -> Result<Adopted, Error> {
-    let (state, segment, attempt, holds): (RunState, u32, u32, Holds) = tx.get(FIND, named_params! { ":run": run, ":org": org }, |row| {
-        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-    })?;
+    let (state, segment, attempt, holds): (RunState, u32, u32, Holds) =
+        tx.get(FIND, named_params! { ":run": run, ":org": org }, |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?;
     if !holds.contains(Hold::PrincipalRemoved) {
         return Err(Error::Conflict("the run does not wait to be adopted".to_owned()));
     }
-    let (before, before_name): (PrincipalId, String) =
-        tx.get(STARTER, named_params! { ":run": run, ":org": org }, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (before, before_name): (PrincipalId, String) = tx.get(STARTER, named_params! { ":run": run, ":org": org }, |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })?;
     let holds = holds.without(Hold::PrincipalRemoved);
     tx.execute(
         ADOPT,

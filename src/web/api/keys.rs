@@ -301,7 +301,13 @@ async fn rotate_one(
     Ok(answer(made))
 }
 
-async fn revoke_one(state: &State, actor: &Actor, whose: Whose, segments: &Segments, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+async fn revoke_one(
+    state: &State,
+    actor: &Actor,
+    whose: Whose,
+    segments: &Segments,
+    request: &HttpRequest,
+) -> Result<HttpResponse, Problem> {
     check_header_token(request)?;
     let id = segments.text("key").to_owned();
     keys::revoke(&state.app, actor, whose, id, Context::origin(request)).await?;

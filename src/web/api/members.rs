@@ -87,7 +87,10 @@ pub async fn list(auth: Authorized<may::OrgRead>, state: web::Data<State>, query
     };
     let after = match query.0.cursor.as_deref() {
         None => None,
-        Some(text) => Some(text.parse().map_err(|_| Problem::invalid("/cursor", "this is no cursor of this list"))?),
+        Some(text) => Some(
+            text.parse()
+                .map_err(|_| Problem::invalid("/cursor", "this is no cursor of this list"))?,
+        ),
     };
     let actor = auth.actor();
     let found = members::list(&state.app, actor, kind, after, limit + 1).await?;

@@ -28,7 +28,10 @@ pub async fn list(auth: Authorized<may::KeysManage>, state: web::Data<State>, qu
     let limit = limit(query.0.limit)?;
     let after = match query.0.cursor.as_deref() {
         None => None,
-        Some(text) => Some(text.parse().map_err(|_| Problem::invalid("/cursor", "this is no cursor of this list"))?),
+        Some(text) => Some(
+            text.parse()
+                .map_err(|_| Problem::invalid("/cursor", "this is no cursor of this list"))?,
+        ),
     };
     let found = service_principals::list(&state.app, auth.actor(), after, limit + 1).await?;
     let page = Page::cut(found, limit, |service| service.principal.to_string());

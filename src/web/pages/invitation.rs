@@ -156,6 +156,9 @@ fn page(offer: Offer, step: Step, token: String, form_token: String, filled: Fil
 }
 
 fn dead() -> Problem {
-    Problem::new(ErrorCode::NotFound, "This invitation was used or withdrawn, or is older than seven days.")
-        .hint("Ask whoever invited you to send it again.")
+    Problem::new(
+        ErrorCode::NotFound,
+        "This invitation was used or withdrawn, or is older than seven days.",
+    )
+    .hint("Ask whoever invited you to send it again.")
 }

@@ -7,10 +7,10 @@ use serde::Deserialize;
 use crate::domain::limits::PAGE_DEFAULT;
 use crate::domain::permission::{Actor, Permission, PrincipalKind, Role, may_give};
 use crate::domain::time::Timestamp;
+use crate::services::Error;
 use crate::services::adoption::{self, Left};
 use crate::services::invitations::{self, Invitation, Invited};
 use crate::services::members::{self, Listed};
-use crate::services::Error;
 use crate::web::api::Segments;
 use crate::web::api::members::role;
 use crate::web::context::Context;
@@ -223,7 +223,13 @@ pub async fn revoke(
     done_or(&auth.known, &state, &request, revoked, "invitation-revoked").await
 }
 
-async fn done_or(known: &Known, state: &State, request: &HttpRequest, done: Result<(), Error>, word: &str) -> Result<HttpResponse, Problem> {
+async fn done_or(
+    known: &Known,
+    state: &State,
+    request: &HttpRequest,
+    done: Result<(), Error>,
+    word: &str,
+) -> Result<HttpResponse, Problem> {
     match done {
         Ok(()) => Ok(see_other(format!("{PATH}?done={word}"))),
         Err(error) => refused(known, state, request, error, Said::error).await,
