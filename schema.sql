@@ -58,8 +58,11 @@ CREATE TABLE users (
     email         TEXT NOT NULL UNIQUE,
     -- PHC string.
     password_hash TEXT NOT NULL,
-    password_changed_at INTEGER NOT NULL
+    password_changed_at INTEGER NOT NULL,
+    -- The last time.
+    signed_in_at  INTEGER
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX users_never_signed_in ON users (principal_id) WHERE signed_in_at IS NULL;
 
 -- Second factors of a sign-in. The secret is sealed (crypto::seal).
 CREATE TABLE totp (
@@ -99,6 +102,7 @@ CREATE TABLE members (
     PRIMARY KEY (org_id, principal_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX members_by_principal ON members (principal_id);
+CREATE INDEX members_in_charge ON members (principal_id, org_id) WHERE role IN ('owner', 'admin');
 
 CREATE TABLE sessions (
     id           TEXT PRIMARY KEY NOT NULL,
@@ -173,6 +177,7 @@ CREATE TABLE api_keys (
 CREATE INDEX api_keys_by_maker ON api_keys (created_by) WHERE created_by IS NOT NULL;
 CREATE INDEX api_keys_by_org ON api_keys (org_id, created_at);
 CREATE INDEX api_keys_by_principal ON api_keys (principal_id);
+CREATE INDEX api_keys_open ON api_keys (expires_at) WHERE revoked_at IS NULL;
 
 CREATE TABLE audit_log (
     -- An organization's id, or 'station'.

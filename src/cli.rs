@@ -9,6 +9,7 @@ mod doctor;
 mod embedded;
 mod files;
 mod health;
+mod process;
 mod run;
 mod serve;
 mod station;
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use self::args::{Args, Command};
+use crate::telemetry::text;
 
 /// How a command ended, other than with an error.
 pub enum Exit {
@@ -33,6 +35,7 @@ pub enum Exit {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    process::harden();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -99,9 +102,10 @@ fn blocking(command: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Resu
     exit
 }
 
-/// Writes data to stdout.
+/// Writes data to stdout: as it is for programs; on a terminal nothing in it moves the cursor.
 fn data(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
+    let text = if out.is_terminal() { text::lines(text) } else { text.into() };
     out.write_all(text.as_bytes())?;
     if !text.ends_with('\n') {
         out.write_all(b"\n")?;
@@ -109,10 +113,10 @@ fn data(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Writes a message to stderr.
+/// Writes a message to stderr. What agents and strangers say in it moves no cursor.
 fn say(text: &str) {
     // Where stderr is gone there is nobody to tell.
-    _ = writeln!(io::stderr().lock(), "{text}");
+    _ = writeln!(io::stderr().lock(), "{}", text::lines(text));
 }
 
 /// Whether stderr shows colours.

@@ -18,6 +18,7 @@ pub mod origin;
 pub mod permission;
 pub mod plan;
 pub mod policy;
+pub mod rate;
 pub mod retry;
 pub mod run;
 pub mod supersede;

@@ -24,6 +24,7 @@ pub mod overview;
 pub mod persons;
 mod retry;
 pub mod runs;
+pub mod security_check;
 pub mod service_principals;
 pub mod sessions;
 pub mod setup;

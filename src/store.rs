@@ -38,6 +38,7 @@ pub mod persons;
 mod readers;
 pub mod runs;
 pub mod runtime_components;
+pub mod security_check;
 pub mod segments;
 pub mod sessions;
 pub mod station;

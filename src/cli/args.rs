@@ -82,9 +82,9 @@ pub enum Command {
     Run(Run),
     /// Check an agent's files
     Agent(Agent),
-    /// Make API keys
+    /// Make, list and revoke API keys
     Key(Key),
-    /// Make users
+    /// Make, list, change and remove users
     User(User),
     /// Verify and export the audit log
     Audit(Audit),
@@ -203,6 +203,22 @@ pub enum KeyCommand {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
+    /// List the keys of an organization
+    List {
+        /// The organization's short name
+        #[arg(long, default_value = "default", value_name = "SLUG")]
+        org: String,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Revoke a key
+    Revoke {
+        /// Its public part: the twelve characters after as1_pat_ or as1_svc_
+        id: String,
+        /// The organization's short name
+        #[arg(long, default_value = "default", value_name = "SLUG")]
+        org: String,
+    },
 }
 
 #[derive(Debug, ClapArgs)]
@@ -225,6 +241,32 @@ pub enum UserCommand {
         /// Read the password from the first line of stdin
         #[arg(long, required = true)]
         password_stdin: bool,
+        /// The organization's short name
+        #[arg(long, default_value = "default", value_name = "SLUG")]
+        org: String,
+    },
+    /// List the people and services of an organization
+    List {
+        /// The organization's short name
+        #[arg(long, default_value = "default", value_name = "SLUG")]
+        org: String,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Give a member another role
+    Role {
+        /// Whose: an e-mail address
+        email: String,
+        /// owner, admin, builder, operator or viewer
+        role: String,
+        /// The organization's short name
+        #[arg(long, default_value = "default", value_name = "SLUG")]
+        org: String,
+    },
+    /// Remove a member: their keys are revoked, and their runs wait to be adopted
+    Remove {
+        /// Whom: an e-mail address
+        email: String,
         /// The organization's short name
         #[arg(long, default_value = "default", value_name = "SLUG")]
         org: String,

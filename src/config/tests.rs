@@ -64,6 +64,7 @@ fn every_variable_sets_its_key() {
             "insecure_listen" | "allow_http" => "true",
             "synchronous" => "normal",
             "readers" | "slots" | "retry_attempts" | "retry_base_ms" | "retry_cap_ms" => "3",
+            _ if ["server", "rates"].contains(&key.section) => "3",
             "memory_bytes" => "100000000",
             "format" => "human",
             _ => "some",

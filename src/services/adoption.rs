@@ -73,8 +73,6 @@ where
     F: FnOnce(&Tx<'_>) -> Result<Vec<Changed>, store::Error> + Send + 'static,
 {
     require(actor, Permission::MembersManage, actor.org, WHAT)?;
-    // Whose place one takes had this.
-    require(actor, Permission::RunsStart, actor.org, WHAT)?;
     let adopted = app.store.write(adopt).await?;
     holds::announce(app, &adopted);
     app.dispatcher.queued();

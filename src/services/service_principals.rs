@@ -6,7 +6,7 @@ use super::access::require;
 use super::members::{self, Listed, Taken};
 use super::{App, Error, audit};
 use crate::domain::id::PrincipalId;
-use crate::domain::limits::NAME_BYTES_MAX;
+use crate::domain::limits::{NAME_BYTES_MAX, PAGE_MAX};
 use crate::domain::origin::Origin;
 use crate::domain::permission::{Actor, Permission, PrincipalKind, Role, may_give};
 use crate::store;
@@ -39,7 +39,11 @@ pub struct Change {
 /// `Forbidden`.
 pub async fn list(app: &App, actor: &Actor, after: Option<PrincipalId>, limit: u32) -> Result<Vec<Listed>, Error> {
     require(actor, Permission::KeysManage, actor.org, WHAT)?;
-    members::list(app, actor, Some(PrincipalKind::Service), after, limit).await
+    let (org, limit) = (actor.org, limit.clamp(1, PAGE_MAX + 1));
+    let listed = app
+        .store
+        .read(move |reader| rows::list(reader, org, Some(PrincipalKind::Service), after, limit));
+    Ok(listed.await?)
 }
 
 /// Makes a service.

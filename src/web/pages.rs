@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod agents;
+pub mod api_reference;
 pub mod approvals;
 pub mod dead_letters;
 pub mod errors;
@@ -12,6 +13,7 @@ pub mod invitation;
 mod keys;
 pub mod overview;
 pub mod runs;
+pub mod security_check;
 pub mod sessions;
 pub mod set_up;
 pub mod settings;

@@ -313,7 +313,7 @@ async fn stopped() -> Place {
     serving.client(&key).get("/api/v1/orgs/nowhere/runs").await.expect(404);
     let new = json!({ "name": "another" });
     serving.client(&key).post("/api/v1/orgs/default/keys", &new).await;
-    serving.stop().await;
+    serving.terminate().await;
     let kept = place.run(&["audit", "checkpoint"]).await.expect(0);
     assert_eq!(kept.stdout.lines().count(), 2, "{}", kept.stdout);
     place.write("kept.jsonl", &kept.stdout);
@@ -389,7 +389,7 @@ async fn the_command_line_works_beside_a_serving_station_and_says_what_it_cannot
     place.run(&["audit", "verify", "--checkpoint", "nonsense.json"]).await.expect(2);
     serving.client(&key).get(AUDIT).await.expect(200);
     assert!(serving.log().contains("audit checkpoint"), "{}", serving.log());
-    serving.stop().await;
+    serving.terminate().await;
     let exported = place.run(&["audit", "export"]).await.expect(0);
     assert!(exported.stdout.lines().next().unwrap().contains("audit.export"));
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use agentstation::domain::origin::Origin;
 use agentstation::domain::permission::{Permission, Role};
 use agentstation::domain::time::{SimClock, Timestamp};
+use agentstation::services::audit::Filter;
 use agentstation::services::auth::{SESSION_IDLE, SESSION_MAX};
 use agentstation::services::setup;
 use agentstation::services::users;
@@ -173,7 +174,7 @@ async fn a_sign_in_link_works_once_and_only_when_its_button_is_pressed() {
 async fn a_revoked_key_is_refused_from_the_next_request_on() {
     let station = TestStation::start().await;
     let mut browser = station.browser().await;
-    browser.get("/account").await.expect(200);
+    browser.get("/account/keys").await.expect(200);
     let made = browser
         .submit("/account/keys", &[("name", "build server"), ("days", "30")])
         .await
@@ -184,7 +185,7 @@ async fn a_revoked_key_is_refused_from_the_next_request_on() {
     let client = station.nobody().bearer(&key);
     client.get("/api/v1/runs").await.expect(200);
     client.get("/api/v1/runs").await.expect(200);
-    let page = browser.get("/account").await.expect(200);
+    let page = browser.get("/account/keys").await.expect(200);
     assert!(!page.body.contains(&key), "shown once");
     let id = key.split('_').nth(2).unwrap().get(..12).unwrap().to_owned();
     browser.submit(&format!("/account/keys/{id}/revoke"), &[]).await.expect(303);
@@ -273,10 +274,10 @@ async fn what_was_done_and_refused_is_in_the_audit_log_and_repeats_are_counted()
     let lines = station
         .app
         .store
-        .read(move |reader| agentstation::store::audit::list(reader, &org, None, 100))
+        .read(move |reader| agentstation::store::audit::list(reader, &org, &Filter::default(), None, 100))
         .await
         .unwrap();
-    let told: Vec<_> = lines.iter().map(|line| (line.action.as_str(), line.count)).collect();
+    let told: Vec<_> = lines.iter().map(|line| (line.entry.action.as_str(), line.entry.count)).collect();
     for expected in [
         ("station.set-up", 1),
         ("key.create", 1),

@@ -8,6 +8,7 @@
     reason = "a test fails loudly"
 )]
 
+mod abuse;
 mod api;
 mod approvals;
 mod asking;
@@ -20,7 +21,11 @@ mod examples;
 mod failing;
 mod fork;
 mod guests;
+mod hardening;
+mod invitations;
+mod keys;
 mod matrix;
+mod members;
 mod openapi;
 mod pages;
 mod parsers;

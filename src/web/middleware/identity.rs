@@ -17,6 +17,7 @@ use crate::services::audit::{self, Denial};
 use crate::services::auth::{Bearer, Standing, Tenant};
 use crate::web::context::Context;
 use crate::web::cookies;
+use crate::web::csp_reports;
 use crate::web::problem::Problem;
 use crate::web::state::State;
 
@@ -118,9 +119,11 @@ async fn record_denial(response: &ServiceResponse<BoxBody>) {
     }
 }
 
-/// Static files and health checks are the same for everyone.
+/// Static files, health checks and browsers' reports are the same for everyone.
 fn needs_identity(path: &str) -> bool {
-    !["/static/", "/healthz", "/readyz"].iter().any(|prefix| path.starts_with(prefix))
+    !["/static/", "/healthz", "/readyz", csp_reports::PATH]
+        .iter()
+        .any(|prefix| path.starts_with(prefix))
 }
 
 async fn find(request: &ServiceRequest) -> Result<Identity, Problem> {

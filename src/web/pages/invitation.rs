@@ -5,7 +5,7 @@ use askama::Template;
 use serde::Deserialize;
 
 use super::keys::words_of;
-use super::sign_in::{enter, take_turn, with_visit};
+use super::sign_in::{enter, with_visit};
 use super::{filters, html, html_of, see_other};
 use crate::domain::error::ErrorCode;
 use crate::domain::id::PrincipalId;
@@ -75,7 +75,6 @@ pub async fn show(_: Public, state: web::Data<State>, query: Query<Link>, reques
 
 /// `POST /invitation`
 pub async fn submit(_: Public, state: web::Data<State>, form: Form, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    take_turn(&state, &request)?;
     let (token, origin) = (form.text("token").to_owned(), Context::origin(&request));
     if let Some(person) = person(&request) {
         return match invitations::accept(&state.app, person, &token, origin).await {
