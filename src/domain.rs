@@ -16,6 +16,7 @@ pub mod manifest;
 pub mod money;
 pub mod origin;
 pub mod permission;
+pub mod placeholder;
 pub mod plan;
 pub mod policy;
 pub mod rate;

@@ -22,6 +22,7 @@ pub mod keys;
 pub mod members;
 pub mod overview;
 pub mod persons;
+pub mod policy;
 mod retry;
 pub mod runs;
 pub mod security_check;

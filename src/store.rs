@@ -35,6 +35,7 @@ pub mod orgs;
 pub mod overview;
 pub mod payloads;
 pub mod persons;
+pub mod policy;
 mod readers;
 pub mod runs;
 pub mod runtime_components;

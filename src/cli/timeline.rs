@@ -168,6 +168,7 @@ fn waiting(kind: &str, phase: Phase, meta: &Value) -> Option<(&'static str, &'st
     Some(match (kind, phase) {
         (kind::MESSAGE_RECEIVED, _) => ("✉", "", format!("a message of {}", text(meta, "sender"))),
         (kind::APPROVAL_DECIDED, _) => ("●", "", format!("{} answers: {}", text(meta, "by"), text(meta, "verb"))),
+        (kind::APPROVAL_VOTED, _) => ("●", DIM, format!("{} says: {}", text(meta, "by"), text(meta, "verb"))),
         (kind::APPROVAL_EXPIRED, _) => ("!", YELLOW, "nobody decided in time".to_owned()),
         (kind::CHILD_FINISHED, _) => ("●", "", "a child has ended".to_owned()),
         (kind::CHILD_ANSWERED, _) => ("●", "", "a child has answered".to_owned()),

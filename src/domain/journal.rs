@@ -51,6 +51,8 @@ pub mod kind {
     /// The first entry of a fork: where it comes from, and whether a response was edited.
     pub const RUN_FORKED: &str = "run.forked";
     pub const APPROVAL_REQUESTED: &str = "approval.requested";
+    /// One of several people has said what they think.
+    pub const APPROVAL_VOTED: &str = "approval.voted";
     pub const APPROVAL_DECIDED: &str = "approval.decided";
     pub const APPROVAL_EXPIRED: &str = "approval.expired";
     pub const APPROVAL_WITHDRAWN: &str = "approval.withdrawn";

@@ -15,7 +15,7 @@ use super::feed::Feed;
 use super::supervisor::Supervisor;
 use super::versions::Versions;
 use super::warm::Warm;
-use super::{Error, audit, housekeeping, javascript};
+use super::{Error, audit, housekeeping, javascript, policy};
 use crate::config::Config;
 use crate::domain::id::{NodeId, OrgId};
 use crate::domain::time::{SharedClock, Timestamp};
@@ -83,6 +83,7 @@ pub struct Inner {
     pub supervisor: Supervisor,
     pub components: Components,
     pub versions: Versions,
+    pub policies: policy::Held,
     /// This start of the process, as leases name it.
     pub node: NodeId,
     /// When this process began.
@@ -186,6 +187,7 @@ impl App {
             supervisor: Supervisor::default(),
             components,
             versions: Versions::default(),
+            policies: policy::Held::default(),
             node,
             started_at,
             engine_fingerprint,

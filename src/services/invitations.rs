@@ -102,7 +102,7 @@ pub async fn resend(app: &App, actor: &Actor, id: InvitationId, origin: Origin) 
             return Ok(Err(Error::NotFound(WHAT)));
         };
         if !may_give(&asking, open.role) {
-            return Ok(Err(Error::NotAllowed(members::ABOVE_OWN.to_owned())));
+            return Ok(Err(Error::Refused(members::ABOVE_OWN.to_owned())));
         }
         // An expired one takes no room, and is to take it again.
         let more = u32::from(open.expires_at <= now);
@@ -193,7 +193,7 @@ pub async fn accept(app: &App, principal: PrincipalId, token: &str, origin: Orig
         let person = users::find(tx, principal)?.filter(|user| user.disabled_at.is_none());
         if person.is_none_or(|user| user.email != invitation.email) {
             let text = "The invitation is for another e-mail address than the one you are signed in with.";
-            return Ok(Err(Error::NotAllowed(text.to_owned())));
+            return Ok(Err(Error::Refused(text.to_owned())));
         }
         join(tx, &invitation, principal, origin, now)
     });

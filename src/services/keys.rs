@@ -75,7 +75,7 @@ pub async fn create_for_service(app: &App, actor: &Actor, service: PrincipalId, 
     let service = service_principals::get(app, actor, service).await?;
     let new = checked(actor, new)?;
     if new.scopes.is_none() && !may_give(actor, service.role) {
-        return Err(Error::NotAllowed("The service may do more than you may.".to_owned()));
+        return Err(Error::Refused("The service may do more than you may.".to_owned()));
     }
     make(app, actor, (service.principal, KeyKind::Service), new, origin).await
 }
@@ -274,7 +274,7 @@ fn may_rotate(reader: &Reader<'_>, actor: &Actor, old: &keys::Key, now: Timestam
     // Whoever has the new key acts as its principal.
     if !is_own && old.principal_kind == PrincipalKind::User {
         let text = "This is somebody’s own key: only they can rotate it. You can revoke it.";
-        return Ok(Err(Error::NotAllowed(text.to_owned())));
+        return Ok(Err(Error::Refused(text.to_owned())));
     }
     let within = match &old.scopes {
         Some(scopes) => beyond(actor, Some(scopes)).is_none(),
@@ -283,7 +283,7 @@ fn may_rotate(reader: &Reader<'_>, actor: &Actor, old: &keys::Key, now: Timestam
     };
     if !within {
         let text = "The key may do more than you may now, so you cannot have another like it. Make a new one.";
-        return Ok(Err(Error::NotAllowed(text.to_owned())));
+        return Ok(Err(Error::Refused(text.to_owned())));
     }
     Ok(Ok(()))
 }

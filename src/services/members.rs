@@ -187,7 +187,7 @@ fn reachable(
     // Somebody else may have changed the actor's own role a moment ago.
     let own = members::role(reader, actor.org, actor.principal)?;
     if !own.is_some_and(|own| own.is_at_least(member.role) && own.gives(Permission::MembersManage)) {
-        return Ok(Err(Error::NotAllowed(format!(
+        return Ok(Err(Error::Refused(format!(
             "This is an {} of the organization, which is above what you are.",
             member.role
         ))));

@@ -337,7 +337,16 @@ fn statements() -> Vec<&'static str> {
     ]);
     all.extend([
         approvals::GRANT,
+        approvals::GRANTS,
         approvals::USE_GRANT,
+        approvals::VOTES,
+        ledger::OF_RUN,
+        policy::HEAD,
+        policy::NEWEST,
+        policy::GET,
+        policy::BEFORE,
+        policy::ROLES,
+        policy::INSERT,
         agents::LATEST,
         journal::REPLIES,
         ledger::OF_SEGMENT,
@@ -386,6 +395,8 @@ fn statements() -> Vec<&'static str> {
     all.extend(super::keys::SQL);
     all.extend(forks::SQL);
     all.extend(runs::READ_SQL);
+    all.extend(security_check::SQL);
+    all.push(sessions::SIGNED_IN);
     all.extend(audit::SQL);
     all.extend(persons::SQL);
     all.extend(persons::FORGET);
@@ -396,6 +407,13 @@ fn statements() -> Vec<&'static str> {
 }
 
 /// Indexes of a few rows, however many the table has: they may be read from end to end.
+const NARROW: &[&str] = &[
+    "runs_leased",
+    "members_in_charge",
+    "users_never_signed_in",
+    "api_keys_open",
+    "principals_station_admins",
+];
 const NARROW: &[&str] = &[
     "runs_leased",
     "members_in_charge",

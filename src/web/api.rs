@@ -16,6 +16,7 @@ pub mod keys;
 pub mod members;
 pub mod messages;
 pub mod persons;
+pub mod policy;
 pub mod roles;
 pub mod runs;
 pub mod service_principals;

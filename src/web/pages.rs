@@ -114,6 +114,7 @@ fn notice(request: &HttpRequest) -> Option<Notice> {
         "paused" => "Paused. It goes on where it stood when someone resumes it.",
         "resumed" => "It goes on.",
         "cancelled" => "Asked it to stop.",
+        "policy-stored" => "Stored. It holds from the next call of every run.",
         _ => return None,
     };
     Some(Notice {

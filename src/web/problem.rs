@@ -289,7 +289,7 @@ impl From<services::Error> for Problem {
                 .hint("Ask whoever looks after the station for a larger plan, or remove what is no longer needed."),
             Error::Forbidden(permission) => Self::new(ErrorCode::Forbidden, format!("You may not do this: it needs {permission}."))
                 .hint("Ask an owner or admin of the organization."),
-            Error::NotAllowed(why) => Self::new(ErrorCode::Forbidden, why),
+            Error::Refused(why) => Self::new(ErrorCode::Forbidden, why),
             Error::WrongCredentials => Self::new(ErrorCode::Unauthenticated, "The e-mail address or the password is wrong."),
             Error::RateLimited(wait) => {
                 Self::new(ErrorCode::RateLimited, "Too many failed tries. Wait a moment before the next.").retry_after(wait)

@@ -29,6 +29,7 @@ mod members;
 mod openapi;
 mod pages;
 mod parsers;
+mod policy;
 mod recovery;
 mod replay;
 mod sandbox;

@@ -23,7 +23,7 @@ use crate::domain::hex;
 use crate::domain::id::RunId;
 use crate::domain::journal::{NewEntry, Payload, Phase};
 use crate::domain::money::Usage;
-use crate::domain::policy::{self, Decision};
+use crate::domain::policy;
 use crate::domain::run::{Hold, RunState};
 use crate::domain::time::Timestamp;
 use crate::runtime::exchange::Used;
@@ -158,6 +158,7 @@ impl RunPort {
     /// Reads what has come of the calls that wait; where nothing has, parks the run, in the same transaction.
     async fn look_or_park(&self, waiting: Vec<(usize, PendingCall)>) -> Result<Looked, PortError> {
         let now = self.app.clock.now();
+        let startable = self.startable(waiting.iter().map(|(_, pending)| pending)).await?;
         let (app, caller, rights) = (self.app.clone(), self.caller(), self.rights.clone());
         let active_ms = u64::try_from(self.active.total().as_millis()).unwrap_or(u64::MAX);
         let looked = self
@@ -166,7 +167,8 @@ impl RunPort {
             .write(move |tx| {
                 let mut touched = Vec::new();
                 waits::fire_due(tx, now, &mut touched)?;
-                let mut batch = Batch::new(&caller, &rights, now, Vec::new());
+                let mut batch = Batch::new(&app, &caller, &rights, now, Vec::new());
+                batch.startable = startable;
                 let mut woken = Woken::default();
                 for (place, pending) in waiting {
                     match batch.wake(tx, &pending)? {
@@ -267,7 +269,10 @@ impl RunPort {
     }
 
     /// Finds the agents that calls want to start, with their input checked, before the transaction that starts them.
-    async fn startable(&self, calls: &[PendingCall]) -> Result<HashMap<u32, Result<Startable, Failure>>, PortError> {
+    async fn startable(
+        &self,
+        calls: impl Iterator<Item = &PendingCall> + Send,
+    ) -> Result<HashMap<u32, Result<Startable, Failure>>, PortError> {
         let mut found = HashMap::new();
         for pending in calls {
             if let Call::AgentsStart { agent, input } = &pending.call {
@@ -405,15 +410,6 @@ impl Port for RunPort {
         self.app.clock.now()
     }
 
-    fn decide(&self, call: &Call) -> Decision {
-        let decided = self.rights.decide(call);
-        if self.caller.ask_writes {
-            policy::ask_before_writes(decided, self.rights.class(call))
-        } else {
-            decided
-        }
-    }
-
     fn enqueue(&self, entries: Vec<NewEntry>) -> BoxFuture<'_, Result<(), PortError>> {
         Box::pin(async move {
             let caller = self.caller();
@@ -440,7 +436,7 @@ impl Port for RunPort {
 
     fn begin(&self, before: Vec<NewEntry>, calls: Vec<PendingCall>) -> BoxFuture<'_, Result<Vec<Begun>, PortError>> {
         Box::pin(async move {
-            let startable = self.startable(&calls).await?;
+            let startable = self.startable(calls.iter()).await?;
             CrashPoint::BeforeIntent.pass();
             let now = self.now();
             let (app, caller, rights) = (self.app.clone(), self.caller(), self.rights.clone());
@@ -448,7 +444,7 @@ impl Port for RunPort {
                 .app
                 .store
                 .write(move |tx| {
-                    let mut batch = Batch::new(&caller, &rights, now, before);
+                    let mut batch = Batch::new(&app, &caller, &rights, now, before);
                     batch.startable = startable;
                     let begun = calls
                         .into_iter()

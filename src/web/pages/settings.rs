@@ -3,4 +3,5 @@
 pub mod audit;
 pub mod keys;
 pub mod members;
+pub mod policy;
 pub mod roles;

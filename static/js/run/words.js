@@ -64,6 +64,7 @@ const say = {
   'approvals.request': (m, item) => [item.open ? 'asks a person:' : 'asked a person:', m.action, [m.verb ? `${verbs[m.verb] ?? m.verb}${m.by ? ` by ${m.by}` : ''}` : item.open && 'waits for a decision']],
   'approval.requested': (m) => ['asks a person:', m.action, []],
   'approval.decided': (m) => [`${m.by || 'somebody'} ${decided[m.verb] ?? m.verb}`, m.action === 'http.send' ? '' : m.action, [m.reason, m.waited_ms >= 1000 && `after ${duration(m.waited_ms)}`]],
+  'approval.voted': (m) => [`${m.by || 'somebody'} ${decided[m.verb] ?? m.verb}`, m.action === 'http.send' ? '' : m.action, [`${m.agreed} of ${m.needed}`, m.reason]],
   'approval.expired': (m) => ['nobody decided in time:', m.action, [m.then === 'deny' ? 'counts as denied' : 'the run is cancelled']],
   'approval.withdrawn': () => ['no longer asks for a decision', '', []],
   'inbox.reply': (m, item) => ['replied', said(item), []],

@@ -105,7 +105,7 @@ async fn answer(
             };
             html(&page(known, state, request, said).await?)
         }
-        Err(error @ (Error::Invalid(_) | Error::TooLarge(_) | Error::Conflict(_) | Error::NotAllowed(_))) => {
+        Err(error @ (Error::Invalid(_) | Error::TooLarge(_) | Error::Conflict(_) | Error::Refused(_))) => {
             let problem = Problem::from(error);
             html_of(&problem, &page(known, state, request, wrong(words_of(&problem))).await?)
         }

@@ -232,7 +232,7 @@ async fn refused(
     wrong: impl FnOnce(String) -> Said,
 ) -> Result<HttpResponse, Problem> {
     match error {
-        Error::Invalid(_) | Error::TooLarge(_) | Error::Conflict(_) | Error::NotAllowed(_) | Error::PlanLimit(_) => {
+        Error::Invalid(_) | Error::TooLarge(_) | Error::Conflict(_) | Error::Refused(_) | Error::PlanLimit(_) => {
             let problem = Problem::from(error);
             html_of(&problem, &page(known, state, request, wrong(words_of(&problem))).await?)
         }

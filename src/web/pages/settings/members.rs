@@ -244,7 +244,7 @@ async fn refused(
     said: impl FnOnce(String) -> Said,
 ) -> Result<HttpResponse, Problem> {
     match error {
-        Error::Invalid(_) | Error::AlreadyExists(_) | Error::Conflict(_) | Error::NotAllowed(_) | Error::PlanLimit(_) => {
+        Error::Invalid(_) | Error::AlreadyExists(_) | Error::Conflict(_) | Error::Refused(_) | Error::PlanLimit(_) => {
             let problem = Problem::from(error);
             html_of(&problem, &page(known, state, request, said(words_of(&problem))).await?)
         }
