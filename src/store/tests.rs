@@ -415,13 +415,6 @@ const NARROW: &[&str] = &[
     "api_keys_open",
     "principals_station_admins",
 ];
-const NARROW: &[&str] = &[
-    "runs_leased",
-    "members_in_charge",
-    "users_never_signed_in",
-    "api_keys_open",
-    "principals_station_admins",
-];
 
 #[tokio::test]
 async fn no_statement_reads_a_whole_table() {
