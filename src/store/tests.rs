@@ -402,11 +402,19 @@ fn statements() -> Vec<&'static str> {
     all.extend(persons::SQL);
     all.extend(persons::FORGET);
     all.extend(persons::PARTS.map(|(_, sql)| sql));
+    all.extend(security_check::SQL);
+    all.push(sessions::SIGNED_IN);
     all
 }
 
 /// Indexes of a few rows, however many the table has: they may be read from end to end.
-const NARROW: &[&str] = &["runs_leased", "members_in_charge", "users_never_signed_in", "api_keys_open", "principals_station_admins"];
+const NARROW: &[&str] = &[
+    "runs_leased",
+    "members_in_charge",
+    "users_never_signed_in",
+    "api_keys_open",
+    "principals_station_admins",
+];
 
 #[tokio::test]
 async fn no_statement_reads_a_whole_table() {
