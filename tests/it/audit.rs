@@ -184,7 +184,7 @@ async fn what_is_done_is_written_with_the_key_it_was_done_with() {
     let published = &rows(&owner, "agent.publish").await[0];
     assert_eq!(published["target"], "adder@1.0.0");
     assert_eq!(published["detail"]["code"].as_str().unwrap().len(), 64);
-    assert_eq!(rows(&owner, "key.create").await.len(), 1);
+    assert_eq!(rows(&owner, "key.create").await.len(), 2);
     assert_eq!(items(&owner, &format!("{STATION}?action=station.set-up")).await.len(), 1);
 }
 
