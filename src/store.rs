@@ -35,6 +35,7 @@ pub mod orgs;
 pub mod overview;
 pub mod payloads;
 pub mod persons;
+pub mod purge;
 pub mod policy;
 mod readers;
 pub mod runs;
@@ -45,8 +46,10 @@ pub mod sessions;
 pub mod station;
 mod tx;
 mod types;
+pub mod usage;
 pub mod users;
 pub mod waits;
+pub mod workspaces;
 mod writer;
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::feed::Feed;
 use super::supervisor::Supervisor;
 use super::versions::Versions;
 use super::warm::Warm;
-use super::{Error, audit, housekeeping, javascript, policy};
+use super::{Error, audit, housekeeping, javascript, policy, purge};
 use crate::config::Config;
 use crate::domain::id::{NodeId, OrgId};
 use crate::domain::time::{SharedClock, Timestamp};
@@ -84,6 +84,7 @@ pub struct Inner {
     pub components: Components,
     pub versions: Versions,
     pub policies: policy::Held,
+    pub purge: purge::Bell,
     /// This start of the process, as leases name it.
     pub node: NodeId,
     /// When this process began.
@@ -188,6 +189,7 @@ impl App {
             components,
             versions: Versions::default(),
             policies: policy::Held::default(),
+            purge: purge::Bell::default(),
             node,
             started_at,
             engine_fingerprint,

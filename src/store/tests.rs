@@ -291,14 +291,9 @@ fn statements() -> Vec<&'static str> {
         memory::COUNT,
         memory::LIST,
         memory::SEARCH,
-        orgs::SLUGS,
-        orgs::MEMBERSHIP,
-        orgs::OF_PRINCIPAL,
-        orgs::ID_OF,
         overview::LIVE,
         overview::ENDED,
         payloads::FIND,
-        runs::QUEUED,
         runs::STATE,
         runs::CANCEL_NOW,
         runs::CANCEL_LATER,
@@ -314,7 +309,9 @@ fn statements() -> Vec<&'static str> {
         sessions::FIND,
         sessions::TOUCH,
         sessions::DELETE,
+        sessions::CHOOSE,
         sessions::DELETE_OTHERS,
+        sessions::DELETE_OF,
         sessions::PRUNE,
         users::FIND,
         users::FIND_BY_EMAIL,
@@ -392,7 +389,11 @@ fn statements() -> Vec<&'static str> {
     ]);
     all.extend(members::SQL);
     all.extend(invitations::SQL);
-    all.extend(super::keys::SQL);
+    all.extend(keys::SQL);
+    all.extend(orgs::SQL);
+    all.extend(workspaces::SQL);
+    all.extend(usage::SQL);
+    all.extend(purge::SQL);
     all.extend(forks::SQL);
     all.extend(runs::READ_SQL);
     all.extend(audit::SQL);
@@ -405,13 +406,6 @@ fn statements() -> Vec<&'static str> {
 }
 
 /// Indexes of a few rows, however many the table has: they may be read from end to end.
-const NARROW: &[&str] = &[
-    "runs_leased",
-    "members_in_charge",
-    "users_never_signed_in",
-    "api_keys_open",
-    "principals_station_admins",
-];
 const NARROW: &[&str] = &[
     "runs_leased",
     "members_in_charge",

@@ -32,6 +32,8 @@ pub enum Needs {
     Session,
     /// Any member who is signed in with a browser.
     SignedIn,
+    /// Any member, with a browser or a key.
+    Member,
     Permission(Permission),
     /// A permission, and of a browser's person a proof of who they are that is not old.
     Proved(Permission),
@@ -71,6 +73,10 @@ pub struct Public(pub Option<Rc<Known>>);
 /// The route is for anyone who is signed in with a browser.
 #[derive(Debug)]
 pub struct SignedIn(pub Rc<Known>);
+
+/// The route is for any member, with a browser or a key of whatever scopes.
+#[derive(Debug)]
+pub struct Member(pub Rc<Known>);
 
 /// The route is for those with a permission in their own organization.
 #[derive(Debug)]
@@ -152,6 +158,19 @@ impl FromRequest for SignedIn {
 
 impl Declares for SignedIn {
     const NEEDS: Needs = Needs::SignedIn;
+}
+
+impl FromRequest for Member {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(known(request).map(Self))
+    }
+}
+
+impl Declares for Member {
+    const NEEDS: Needs = Needs::Member;
 }
 
 impl<P: Grants> FromRequest for Authorized<P> {

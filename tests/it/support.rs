@@ -4,6 +4,7 @@ pub mod agents;
 pub mod guest;
 pub mod http;
 pub mod journal;
+pub mod orgs;
 pub mod program;
 pub mod site;
 

@@ -4,4 +4,6 @@ pub mod audit;
 pub mod keys;
 pub mod members;
 pub mod policy;
+pub mod organization;
 pub mod roles;
+pub mod workspaces;

@@ -1,0 +1,3 @@
+//! `/station`: what whoever looks after the station sees.
+
+pub mod orgs;
