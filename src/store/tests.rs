@@ -412,6 +412,7 @@ const NARROW: &[&str] = &[
     "users_never_signed_in",
     "api_keys_open",
     "principals_station_admins",
+    "workspaces_to_purge",
 ];
 
 #[tokio::test]
