@@ -17,6 +17,7 @@ pub mod holds;
 pub mod housekeeping;
 pub mod javascript;
 pub mod keys;
+pub mod mail;
 pub mod overview;
 mod retry;
 pub mod runs;

@@ -12,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 use super::auth::Auth;
 use super::dispatcher::{self, Dispatcher};
 use super::feed::Feed;
+use super::mail::Mail;
 use super::supervisor::Supervisor;
 use super::versions::Versions;
 use super::warm::Warm;
-use super::{Error, housekeeping, javascript};
+use super::{Error, housekeeping, javascript, mail};
 use crate::config::Config;
 use crate::domain::id::{NodeId, OrgId};
 use crate::domain::time::{SharedClock, Timestamp};
@@ -79,6 +80,7 @@ pub struct Inner {
     pub breakers: Breakers<Callee>,
     pub auth: Auth,
     pub feed: Feed,
+    pub mail: Mail,
     pub dispatcher: Dispatcher,
     pub supervisor: Supervisor,
     pub components: Components,
@@ -170,6 +172,7 @@ impl App {
         let agents = agents_runtime()?;
         let memory_mib = MemoryBudget::new(config.runtime.memory_bytes);
         let auth = Auth::new(store.clone(), clock.clone()).await?;
+        let mail = Mail::new(&config.mail)?;
         let breakers = Breakers::new(clock.clone());
         let started_at = clock.now();
         let node = NodeId::new(clock.now());
@@ -182,6 +185,7 @@ impl App {
             breakers,
             auth,
             feed: Feed::default(),
+            mail,
             dispatcher: Dispatcher::default(),
             supervisor: Supervisor::default(),
             components,
@@ -206,6 +210,10 @@ impl App {
         let app = self.clone();
         self.supervisor
             .spawn("housekeeping", move |stop| housekeeping::run(app.clone(), stop));
+        if self.mail.is_configured() {
+            let app = self.clone();
+            self.supervisor.spawn("mail", move |stop| mail::run(app.clone(), stop));
+        }
         Ok(())
     }
 
@@ -236,6 +244,13 @@ impl App {
     /// Cancelled when the station stops.
     pub fn shutdown(&self) -> &CancellationToken {
         self.supervisor.stopping()
+    }
+
+    /// How people reach the station, for links that it hands out: from the settings, never from a request.
+    pub fn public_origin(&self) -> String {
+        let server = &self.config.server;
+        let own = || format!("http://{}", server.listen);
+        server.public_url.as_ref().map_or_else(own, |url| url.as_str().to_owned())
     }
 
     /// Runs that may execute at one time.
