@@ -1,4 +1,4 @@
-//! `init`, `user create`, `key create`: what an operator does from the shell, on a data directory that no station is serving.
+//! `init`, `user create`, `user reset-link`, `key create`: what an operator does from the shell, on a data directory that no station is serving.
 
 use std::io::BufRead as _;
 
@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::domain::origin::Origin;
 use crate::domain::permission::{Credential, Permission, Role};
 use crate::services::keys::{self, NewKey};
+use crate::services::resets;
 use crate::services::setup::{self, FirstOwner};
 use crate::services::users::{self, NewUser};
 use crate::services::{App, Error};
@@ -71,9 +72,12 @@ pub async fn init(config: Config, init: Init) -> anyhow::Result<Exit> {
 }
 
 pub async fn user(config: Config, user: User) -> anyhow::Result<Exit> {
-    let UserCommand::Create {
-        email, name, role, org, ..
-    } = user.command;
+    let (email, name, role, org) = match user.command {
+        UserCommand::ResetLink { email } => return reset_link(config, email).await,
+        UserCommand::Create {
+            email, name, role, org, ..
+        } => (email, name, role, org),
+    };
     let Some(role) = Role::parse(&role) else {
         bail!("{role} is no role: choose owner, admin, builder, operator or viewer");
     };
@@ -87,6 +91,19 @@ pub async fn user(config: Config, user: User) -> anyhow::Result<Exit> {
         };
         users::create(app, &owner, new, role, Origin::default()).await?;
         say(&format!("{email} can sign in now, as {role}"));
+        Ok(())
+    })
+    .await
+}
+
+async fn reset_link(config: Config, email: String) -> anyhow::Result<Exit> {
+    with_app(config, async |app| {
+        let made = resets::make_on_shell(app, &email).await?;
+        data(&made.link).map_err(|error| Error::Internal(error.to_string()))?;
+        say(&format!(
+            "start the station again and give the link to {email}: it works once, within {} minutes",
+            resets::LINK_LASTS.as_secs() / 60
+        ));
         Ok(())
     })
     .await

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::args::Output;
 use super::{Exit, data, station};
 use crate::config::Config;
+use crate::crypto::seal::MasterKey;
 use crate::runtime::Sandbox;
 use crate::runtime::components::compiler_fingerprint;
 use crate::store::{self, Check};
@@ -56,6 +57,7 @@ pub async fn doctor(config: Config, output: Output) -> anyhow::Result<Exit> {
     directory(&mut report, &config.data);
     sandbox(&mut report, config.runtime.slots);
     models(&mut report, &config);
+    master_key(&mut report, &config);
     let cache = config.cache_dir();
     permissions(&mut report, "code cache", &cache);
     database(&mut report, &config).await;
@@ -128,6 +130,46 @@ fn permissions(report: &mut Report, what: &'static str, path: &Path) {
     }
 }
 
+/// Whether the key can be read at all; the database says below which one is expected.
+fn master_key(report: &mut Report, config: &Config) {
+    let source = config.master_key();
+    match source.read().map(|bytes| bytes.map(|bytes| MasterKey::new(&bytes))) {
+        Ok(Some(Ok(key))) => report.add(
+            Verdict::Ok,
+            "master key",
+            format!("{} with the fingerprint {}", source.in_words(), key.fingerprint()),
+        ),
+        Ok(None) => report.add(
+            Verdict::Ok,
+            "master key",
+            format!("{} is made at the first start", source.in_words()),
+        ),
+        Ok(Some(Err(error))) => report.add(Verdict::Problem, "master key", error.to_string()),
+        Err(error) => report.add(Verdict::Problem, "master key", error.to_string()),
+    }
+}
+
+/// Whether the key is the one that sealed what is in the database.
+async fn sealing(report: &mut Report, config: &Config, store: &store::Store) {
+    let expected = match store.read(store::station::master_key).await {
+        Ok(expected) => expected,
+        Err(error) => return report.add(Verdict::Problem, "master key", error.to_string()),
+    };
+    let Some(expected) = expected else { return };
+    let found = config.master_key().read().ok().flatten();
+    let found = found.and_then(|bytes| Some(MasterKey::new(&bytes).ok()?.fingerprint()));
+    if found.as_ref() != Some(&expected) {
+        report.add(
+            Verdict::Problem,
+            "master key",
+            format!(
+                "what is sealed needs the key with the fingerprint {expected}: put it into {}",
+                config.master_key().in_words()
+            ),
+        );
+    }
+}
+
 fn sandbox(report: &mut Report, slots: u32) {
     match (Sandbox::new(slots), compiler_fingerprint()) {
         (Ok(sandbox), Ok(compiler)) => {
@@ -169,6 +211,7 @@ async fn database(report: &mut Report, config: &Config) {
             return;
         }
     };
+    sealing(report, config, &store).await;
     match store.integrity(Check::Full).await {
         Ok(problems) if problems.is_empty() => report.add(Verdict::Ok, "integrity", format!("schema {}", store::SCHEMA_VERSION)),
         Ok(problems) => report.add(Verdict::Problem, "integrity", problems.join("; ")),

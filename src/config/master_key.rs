@@ -71,9 +71,12 @@ impl KeySource {
                 None => return Ok(None),
             },
         };
-        parse(text.trim())
-            .map(Some)
-            .ok_or_else(|| Error::Refused(format!("{} holds no key: write {KEY_BYTES} bytes as base64 or hex", self.in_words())))
+        parse(text.trim()).map(Some).ok_or_else(|| {
+            Error::Refused(format!(
+                "{} holds no key: write {KEY_BYTES} bytes as base64 or hex",
+                self.in_words()
+            ))
+        })
     }
 
     /// Puts a new key where the file belongs; nothing where the key does not come from a file.

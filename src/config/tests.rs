@@ -64,12 +64,19 @@ fn every_variable_sets_its_key() {
             "insecure_listen" | "allow_http" => "true",
             "synchronous" => "normal",
             "tls" => "none",
-            "readers" | "slots" | "session_idle_minutes" | "session_max_days" | "port" | "retry_attempts" | "retry_base_ms" | "retry_cap_ms" => "3",
+            "readers"
+            | "slots"
+            | "session_idle_minutes"
+            | "session_max_days"
+            | "port"
+            | "retry_attempts"
+            | "retry_base_ms"
+            | "retry_cap_ms" => "3",
             "memory_bytes" => "100000000",
             "format" => "human",
             _ => "some",
         };
-        let config = file("").env(key.env, value).load().unwrap();
+        let config = file("[mail]\nfrom = \"station@example.com\"").env(key.env, value).load().unwrap();
         assert_eq!(config.source(&key.dotted()), Source::Environment(key.env));
     }
 }
@@ -183,7 +190,11 @@ fn mail_needs_a_sender_and_keeps_its_password_to_itself() {
 
 #[test]
 fn sessions_last_within_bounds() {
-    assert!(file("[security]\nsession_idle_minutes = 0").error().contains("session_idle_minutes"));
+    assert!(
+        file("[security]\nsession_idle_minutes = 0")
+            .error()
+            .contains("session_idle_minutes")
+    );
     assert!(file("[security]\nsession_max_days = 91").error().contains("session_max_days"));
     assert!(file("[security]\nsession_max_days = 90").load().is_ok());
 }

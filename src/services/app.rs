@@ -13,11 +13,13 @@ use super::auth::Auth;
 use super::dispatcher::{self, Dispatcher};
 use super::feed::Feed;
 use super::mail::Mail;
+use super::sealing::Sealing;
 use super::supervisor::Supervisor;
 use super::versions::Versions;
 use super::warm::Warm;
 use super::{Error, housekeeping, javascript, mail};
 use crate::config::Config;
+use crate::config::master_key::KeySource;
 use crate::domain::id::{NodeId, OrgId};
 use crate::domain::time::{SharedClock, Timestamp};
 use crate::llm::Models;
@@ -43,6 +45,8 @@ pub struct Parts {
     pub store: Store,
     pub models: Models,
     pub client: net::Client,
+    /// Where the key that seals secrets is, or is put.
+    pub master_key: KeySource,
     /// The program that compile children are started from.
     pub executable: PathBuf,
     /// Where compiled code is kept.
@@ -79,6 +83,8 @@ pub struct Inner {
     /// Of model providers, and of hosts for each organization.
     pub breakers: Breakers<Callee>,
     pub auth: Auth,
+    /// The key that seals secrets.
+    pub sealing: Sealing,
     pub feed: Feed,
     pub mail: Mail,
     pub dispatcher: Dispatcher,
@@ -161,6 +167,7 @@ impl App {
             store,
             models,
             client,
+            master_key,
             executable,
             cache_dir,
         } = parts;
@@ -171,7 +178,8 @@ impl App {
         keep_javascript(&store, &clock, javascript_digest).await?;
         let agents = agents_runtime()?;
         let memory_mib = MemoryBudget::new(config.runtime.memory_bytes);
-        let auth = Auth::new(store.clone(), clock.clone()).await?;
+        let auth = Auth::new(store.clone(), clock.clone(), &config.security).await?;
+        let sealing = Sealing::find(&master_key, &store).await?;
         let mail = Mail::new(&config.mail)?;
         let breakers = Breakers::new(clock.clone());
         let started_at = clock.now();
@@ -184,6 +192,7 @@ impl App {
             client,
             breakers,
             auth,
+            sealing,
             feed: Feed::default(),
             mail,
             dispatcher: Dispatcher::default(),

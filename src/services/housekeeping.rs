@@ -1,11 +1,11 @@
-//! Throws away what has had its time: ended sessions, answered requests' keys.
+//! Throws away what has had its time: ended sessions, old links, answered requests' keys.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::App;
-use crate::store::{idempotency, sessions};
+use crate::store::{idempotency, links, sessions};
 
 const EVERY: Duration = Duration::from_hours(1);
 /// How long the answer to a request with an Idempotency-Key is kept.
@@ -20,8 +20,10 @@ pub async fn run(app: App, stop: CancellationToken) {
             _ = tick.tick() => {}
         }
         let now = app.clock.now();
+        let idle = now.minus(app.auth.session_idle());
         let pruned = app.store.write(move |tx| {
-            sessions::prune(tx, now)?;
+            sessions::prune(tx, now, idle)?;
+            links::prune(tx, now)?;
             idempotency::prune(tx, now.minus(IDEMPOTENCY_KEPT))
         });
         if let Err(error) = pruned.await {

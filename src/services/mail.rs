@@ -110,7 +110,10 @@ pub async fn test(app: &App, actor: &Actor, origin: Origin) -> Result<String, Er
     let letter = Letter {
         to,
         subject: "A test of your station’s mail".to_owned(),
-        text: format!("This is the letter that you asked for. Mail from {} arrives.\n", app.public_origin()),
+        text: format!(
+            "This is the letter that you asked for. Mail from {} arrives.\n",
+            app.public_origin()
+        ),
     };
     let sent = mailer.send(&letter).await;
     let outcome = if sent.is_ok() { Outcome::Ok } else { Outcome::Failed };
@@ -148,7 +151,9 @@ pub(super) fn password_reset(app: &App, to: &str, link: &str, minutes: u64) -> b
 
 /// Tells somebody that the way into their account has changed.
 pub(super) fn security_notice(app: &App, to: &str, what: &str, origin: &Origin) -> bool {
-    let from = origin.address.map_or_else(String::new, |address| format!(" from the address {address}"));
+    let from = origin
+        .address
+        .map_or_else(String::new, |address| format!(" from the address {address}"));
     let station = app.public_origin();
     app.mail.send(Letter {
         to: to.to_owned(),

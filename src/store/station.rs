@@ -2,7 +2,7 @@
 
 use rusqlite::named_params;
 
-use super::{Error, Tx};
+use super::{Error, Reader, Tx};
 use crate::domain::hex;
 
 pub(super) const FIND: &str = "SELECT value FROM station WHERE key = :key";
@@ -30,4 +30,17 @@ pub(super) fn audit_key(tx: &Tx<'_>) -> Result<[u8; 32], Error> {
     let mut fresh = [0; 32];
     getrandom::fill(&mut fresh).map_err(|error| Error::Internal(error.into()))?;
     secret(tx, "audit_key", fresh)
+}
+
+const MASTER_KEY: &str = "master_key";
+
+/// The fingerprint of the key that seals secrets, once there has been one.
+pub fn master_key(reader: &Reader<'_>) -> Result<Option<String>, Error> {
+    reader.find(FIND, named_params! { ":key": MASTER_KEY }, |row| row.get(0))
+}
+
+/// Remembers the fingerprint of the first key.
+pub fn set_master_key(tx: &Tx<'_>, fingerprint: &str) -> Result<(), Error> {
+    tx.execute(INSERT, named_params! { ":key": MASTER_KEY, ":value": fingerprint })?;
+    Ok(())
 }

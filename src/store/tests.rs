@@ -293,6 +293,10 @@ fn statements() -> Vec<&'static str> {
         ledger::ADD_TO_RUN,
         links::CONSUME,
         links::HOLDS,
+        links::FIND,
+        links::MADE_SINCE,
+        links::DELETE_OF,
+        links::PRUNE,
         memory::GET,
         memory::DELETE,
         memory::COUNT,
@@ -320,10 +324,21 @@ fn statements() -> Vec<&'static str> {
         sessions::TOUCH,
         sessions::DELETE,
         sessions::DELETE_OTHERS,
-        sessions::PRUNE,
+        sessions::DELETE_OF,
+        sessions::DELETE_ONE,
+        sessions::LIST,
+        sessions::RENEW,
+        sessions::PROVE,
+        sessions::FACTOR,
+        sessions::PRUNE_OLD,
+        sessions::PRUNE_IDLE,
         users::FIND,
         users::FIND_BY_EMAIL,
         users::SET_PASSWORD,
+        users::SET_NAME,
+        users::SET_EMAIL,
+        users::STANDINGS,
+        users::IS_STATION_ADMIN,
         users::NAMES,
     ];
     all.extend(journal::STEPS_SQL);
@@ -388,6 +403,8 @@ fn statements() -> Vec<&'static str> {
         runs::BACK_TO_MESSAGE,
     ]);
     all.extend(forks::SQL);
+    all.extend(totp::SQL);
+    all.extend(passkeys::SQL);
     all.extend(runs::READ_SQL);
     all
 }

@@ -10,6 +10,7 @@ pub mod fork;
 pub mod holds;
 pub mod idempotency;
 pub mod messages;
+pub mod reset_links;
 pub mod runs;
 pub mod stream;
 pub mod verify;

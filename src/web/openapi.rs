@@ -50,6 +50,7 @@ use super::extract::Public;
         api::stream::open,
         api::artifacts::list,
         api::artifacts::show,
+        api::reset_links::create,
     ),
     components(schemas(api::events::EntryBody)),
     tags(
@@ -57,6 +58,7 @@ use super::extract::Public;
         (name = "runs", description = "Runs, their journals and artifacts"),
         (name = "approvals", description = "What waits for a person's decision"),
         (name = "sessions", description = "Conversations with runs"),
+        (name = "members", description = "Who is in an organization"),
         (name = "dead letters", description = "Failed runs that nobody has dealt with"),
     ),
     security(("key" = [])),

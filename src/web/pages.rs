@@ -9,10 +9,14 @@ pub mod dead_letters;
 pub mod errors;
 mod filters;
 pub mod overview;
+pub mod passkeys;
+pub mod reset;
 pub mod runs;
+pub mod second_step;
 pub mod sessions;
 pub mod set_up;
 pub mod sign_in;
+pub mod station;
 mod view;
 mod waits;
 
@@ -92,6 +96,14 @@ fn notice(request: &HttpRequest) -> Option<Notice> {
     let text = match done.as_ref() {
         "stored" => "Stored. Give it input and watch what it does.",
         "key-revoked" => "The key is revoked. Programs that use it are refused from now on.",
+        "confirmed" => "Confirmed. Do it again.",
+        "renamed" => "The new name is stored.",
+        "email-changed" => "You sign in with the new address from now on.",
+        "totp-removed" => "The authenticator app is removed. The password alone lets you in.",
+        "passkey-added" => "The passkey is registered. It signs you in without a password.",
+        "passkey-removed" => "The passkey is removed: it lets nobody in any more.",
+        "session-revoked" => "The session is signed out. What it had open is closed.",
+        "sessions-revoked" => "All your other sessions are signed out.",
         "password-changed" => "The password is changed. Your other sessions are signed out.",
         "retried" => "It is tried again from the call that failed.",
         "discarded" => "Put away. It is no dead letter any more.",

@@ -96,6 +96,7 @@ impl Builder {
         };
         let store = Store::open(options, Arc::clone(&self.clock)).unwrap();
         let parts = Parts {
+            master_key: config.master_key().clone(),
             config,
             clock: self.clock,
             store,

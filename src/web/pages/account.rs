@@ -1,4 +1,10 @@
-//! One's own account: API keys and the password.
+//! One's own account: profile, signing in, sessions, API keys.
+
+pub mod profile;
+pub mod prove;
+pub mod sessions;
+pub mod sign_in;
+pub mod totp;
 
 use std::time::Duration;
 
@@ -6,10 +12,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 
 use super::view::{Shell, When};
-use super::{filters, html, html_of, may, see_other, shell};
+use super::{account_shell, filters, html, html_of, may, see_other};
 use crate::domain::permission::Permission;
+use crate::services::Error;
+use crate::services::auth::Person;
 use crate::services::keys::{self, KeyInfo, NewKey};
-use crate::services::{Error, users};
 use crate::web::api::Segments;
 use crate::web::context::Context;
 use crate::web::extract::form::Form;
@@ -26,15 +33,11 @@ const KEY_ID_SHOWN: &str = "as1_pat_";
 #[template(path = "pages/account.html")]
 struct AccountPage {
     shell: Shell,
-    name: String,
-    email: String,
-    role: String,
     may_make_keys: bool,
     keys: Vec<KeyRow>,
     new_key: Option<String>,
     scopes: Vec<ScopeChoice>,
     key_error: Option<String>,
-    password_error: Option<String>,
 }
 
 struct KeyRow {
@@ -56,10 +59,9 @@ struct ScopeChoice {
 struct Said {
     new_key: Option<String>,
     key_error: Option<String>,
-    password_error: Option<String>,
 }
 
-/// `GET /account`
+/// `GET /account/keys`
 pub async fn show(auth: SignedIn, state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     html(&page(&auth.0, &state, &request, Said::default()).await?)
 }
@@ -93,7 +95,7 @@ pub async fn create_key(
         Err(error @ (Error::Invalid(_) | Error::TooLarge(_))) => {
             let problem = Problem::from(error);
             let said = Said {
-                key_error: Some(words_of(&problem)),
+                key_error: Some(problem.in_words()),
                 ..Said::default()
             };
             html_of(&problem, &page(&auth.known, &state, &request, said).await?)
@@ -112,35 +114,16 @@ pub async fn revoke_key(
 ) -> Result<HttpResponse, Problem> {
     let id = segments.text("key").to_owned();
     keys::revoke(&state.app, &auth.0.actor, id, Context::origin(&request)).await?;
-    Ok(see_other("/account?done=key-revoked"))
+    Ok(see_other("/account/keys?done=key-revoked"))
 }
 
-/// `POST /account/password`
-pub async fn change_password(auth: SignedIn, state: web::Data<State>, form: Form, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let Some(session) = auth.0.session else {
-        return Err(Problem::unauthenticated());
-    };
-    let text = |name: &str| form.raw(name).unwrap_or_default().to_owned();
-    let origin = Context::origin(&request);
-    match users::change_password(&state.app, &auth.0.actor, session, text("current"), text("new"), origin).await {
-        Ok(()) => Ok(see_other("/account?done=password-changed")),
-        Err(error @ (Error::Invalid(_) | Error::RateLimited(_) | Error::Busy(_))) => {
-            let problem = Problem::from(error);
-            let said = Said {
-                password_error: Some(words_of(&problem)),
-                ..Said::default()
-            };
-            html_of(&problem, &page(&auth.0, &state, &request, said).await?)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn words_of(problem: &Problem) -> String {
-    match problem.errors.as_slice() {
-        [] => problem.detail.clone(),
-        places => places.iter().map(|place| place.message.as_str()).collect::<Vec<_>>().join(" "),
-    }
+/// Who sits at the browser.
+pub(super) fn person_of(known: &Known) -> Result<Person, Problem> {
+    let session = known.session.ok_or_else(Problem::unauthenticated)?;
+    Ok(Person {
+        principal: known.actor.principal,
+        session,
+    })
 }
 
 async fn page(known: &Known, state: &State, request: &HttpRequest, said: Said) -> Result<AccountPage, Problem> {
@@ -158,10 +141,7 @@ async fn page(known: &Known, state: &State, request: &HttpRequest, said: Said) -
         name: key.name,
     };
     Ok(AccountPage {
-        shell: shell(state, request, known, "Account", "account"),
-        name: actor.name.clone(),
-        email: users::email(&state.app, actor).await?,
-        role: actor.role.to_string(),
+        shell: account_shell(state, request, known, "API keys", "/account/keys"),
         may_make_keys: may(actor, Permission::KeysOwn),
         keys: keys::list(&state.app, actor).await?.into_iter().map(row).collect(),
         new_key: said.new_key,
@@ -174,6 +154,5 @@ async fn page(known: &Known, state: &State, request: &HttpRequest, said: Said) -
             })
             .collect(),
         key_error: said.key_error,
-        password_error: said.password_error,
     })
 }

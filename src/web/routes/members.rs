@@ -1,7 +1,8 @@
 //! Members, invitations and roles.
 
-use super::Line;
+use super::{Line, post};
+use crate::web::api;
 
 pub(super) fn lines() -> Vec<Line> {
-    Vec::new()
+    vec![post("/api/v1/orgs/{org}/members/{principal}/reset-link", api::reset_links::create)]
 }

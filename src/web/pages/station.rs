@@ -1,0 +1,3 @@
+//! The station itself, for those who look after it.
+
+pub mod mail;
