@@ -19,7 +19,7 @@ use crate::store::audit::Outcome;
 /// Letters that wait; one more is dropped and logged.
 const WAITING_MAX: usize = 256;
 /// Between the tries of one letter.
-const RETRY_AFTER: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(30), Duration::from_mins(2)];
+const RETRY_AFTER: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(30), Duration::from_mins(2)];
 
 /// The way out for mail.
 pub struct Mail {

@@ -304,6 +304,7 @@ mod tests {
     #[test]
     fn a_form_belongs_to_the_nearest_page_above_its_address() {
         assert_eq!(page_above("/account/sign-in/passkeys/pky_1/remove"), "/account/sign-in");
+        assert_eq!(page_above("/account/sign-in/totp/remove"), "/account/sign-in");
         assert_eq!(page_above("/account/password"), "/account");
         assert_eq!(page_above("/runs/run_1/cancel"), "/runs/run_1");
         assert_eq!(page_above("/nothing/of/ours"), "/");

@@ -173,7 +173,7 @@ async fn a_sign_in_link_works_once_and_only_when_its_button_is_pressed() {
 async fn a_revoked_key_is_refused_from_the_next_request_on() {
     let station = TestStation::start().await;
     let mut browser = station.browser().await;
-    browser.get("/account").await.expect(200);
+    browser.get("/account/keys").await.expect(200);
     let made = browser
         .submit("/account/keys", &[("name", "build server"), ("days", "30")])
         .await
@@ -184,7 +184,7 @@ async fn a_revoked_key_is_refused_from_the_next_request_on() {
     let client = station.nobody().bearer(&key);
     client.get("/api/v1/runs").await.expect(200);
     client.get("/api/v1/runs").await.expect(200);
-    let page = browser.get("/account").await.expect(200);
+    let page = browser.get("/account/keys").await.expect(200);
     assert!(!page.body.contains(&key), "shown once");
     let id = key.split('_').nth(2).unwrap().get(..12).unwrap().to_owned();
     browser.submit(&format!("/account/keys/{id}/revoke"), &[]).await.expect(303);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agentstation::domain::id::{AgentId, RunId};
+use agentstation::domain::id::{AgentId, PasskeyId, PrincipalId, RunId, SessionId};
 use agentstation::domain::origin::Origin;
 use agentstation::domain::permission::{Access, Actor, Permission, Resource, Role, authorize};
 use agentstation::domain::time::Timestamp;
@@ -26,6 +26,9 @@ fn address(line: &Line) -> String {
         .replace("{version}", "1.0.0")
         .replace("{seq}", "1")
         .replace("{key}", "none")
+        .replace("{session}", &SessionId::new(missing).to_string())
+        .replace("{passkey}", &PasskeyId::new(missing).to_string())
+        .replace("{principal}", &PrincipalId::new(missing).to_string())
         .replace("{name:.+}", "none")
         .replace("{path:.+}", "none")
 }

@@ -38,10 +38,10 @@ struct CodesPage {
 /// `POST /account/sign-in/totp/begin`
 pub async fn begin(auth: ProvedSignedIn, state: web::Data<State>, _form: Form) -> Result<HttpResponse, Problem> {
     totp::begin(&state.app, person_of(&auth.0)?).await?;
-    Ok(see_other("/account/sign-in/totp"))
+    Ok(see_other("/account/sign-in/totp/new"))
 }
 
-/// `GET /account/sign-in/totp`
+/// `GET /account/sign-in/totp/new`
 pub async fn show(auth: ProvedSignedIn, state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     match page(&auth.0, &state, &request).await {
         Ok(page) => html(&page),
@@ -50,14 +50,14 @@ pub async fn show(auth: ProvedSignedIn, state: web::Data<State>, request: HttpRe
     }
 }
 
-/// `GET /account/sign-in/totp/qr.svg`
+/// `GET /account/sign-in/totp/new/qr.svg`
 pub async fn picture(auth: ProvedSignedIn, state: web::Data<State>) -> Result<HttpResponse, Problem> {
     let secret = totp::begun(&state.app, person_of(&auth.0)?).await?;
     let svg = secret.qr_svg().map_err(Problem::internal)?;
     Ok(HttpResponse::Ok().content_type("image/svg+xml").body(svg))
 }
 
-/// `POST /account/sign-in/totp`: the one page that shows the recovery codes.
+/// `POST /account/sign-in/totp/new`: the one page that shows the recovery codes.
 pub async fn confirm(auth: ProvedSignedIn, state: web::Data<State>, form: Form, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let person = person_of(&auth.0)?;
     match totp::confirm(&state.app, person, form.text("code"), Context::origin(&request)).await {
