@@ -2,11 +2,13 @@
 //! repository, which a test compares.
 
 use actix_web::HttpResponse;
+use serde_json::{Value, json};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::api;
 use super::extract::Public;
+use crate::domain::limits::{PAGE_DEFAULT, PAGE_MAX};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -81,9 +83,36 @@ impl Modify for ApiKey {
 
 /// The description as pretty JSON.
 pub fn document() -> String {
-    let mut text = Document::openapi().to_pretty_json().unwrap_or_default();
+    let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
+    for operation in operations(&mut document) {
+        bound_parameters(operation);
+    }
+    let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
     text.push('\n');
     text
+}
+
+fn operations(document: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let paths = document.get_mut("paths").and_then(Value::as_object_mut);
+    let methods = paths.into_iter().flat_map(|paths| paths.values_mut());
+    methods.filter_map(Value::as_object_mut).flat_map(|methods| methods.values_mut())
+}
+
+/// Says of parameters that many routes share what holds of them everywhere.
+fn bound_parameters(operation: &mut Value) {
+    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten() {
+        let name = parameter.get("name").and_then(Value::as_str).unwrap_or_default();
+        let schema = match name {
+            "limit" => json!({ "type": "integer", "format": "int32", "minimum": 1, "maximum": PAGE_MAX, "default": PAGE_DEFAULT }),
+            "Idempotency-Key" => json!({ "type": "string", "pattern": "^[ -~]*[!-~][ -~]*$", "minLength": 1, "maxLength": 255 }),
+            "Last-Event-ID" => json!({ "type": "integer", "format": "int64", "minimum": 0 }),
+            _ => continue,
+        };
+        if let Some(place) = parameter.get_mut("schema") {
+            *place = schema;
+        }
+    }
 }
 
 /// `GET /api/v1/openapi.json`

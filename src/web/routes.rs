@@ -10,8 +10,9 @@ mod policy;
 mod station;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use actix_web::http::Method;
+use actix_web::http::{Method, header};
 use actix_web::middleware::from_fn;
 use actix_web::{FromRequest, Handler, HttpResponse, Responder, Route, web};
 
@@ -264,11 +265,13 @@ pub fn configure(config: &mut web::ServiceConfig) {
     let mut resources: Vec<(&'static str, actix_web::Resource)> = Vec::new();
     // Every POST of the API is done once for its key; starting a run keeps the key by itself, with the run.
     let mut keyed: BTreeMap<&'static str, Needs> = BTreeMap::new();
+    let mut methods: BTreeMap<&'static str, Vec<Method>> = BTreeMap::new();
     for line in table() {
         let once = !line.path.ends_with("/runs") && !IS_SHOWN_ONCE.iter().any(|end| line.path.ends_with(end));
         if line.method == Method::POST && line.path.starts_with("/api/") && once {
             keyed.insert(line.path, line.needs);
         }
+        methods.entry(line.path).or_default().push(line.method.clone());
         let route = (line.make)();
         match resources.iter().position(|(path, _)| *path == line.path) {
             Some(at) => {
@@ -282,7 +285,8 @@ pub fn configure(config: &mut web::ServiceConfig) {
         }
     }
     for (path, resource) in resources {
-        let resource = resource.default_service(web::to(method_not_allowed));
+        let allowed: Rc<str> = methods.get(path).map_or_else(String::new, |methods| allow(methods)).into();
+        let resource = resource.default_service(web::to(move || method_not_allowed(Rc::clone(&allowed))));
         match keyed.get(path) {
             Some(&needs) => {
                 let once = move |request, next| api::idempotency::once(request, next, needs);
@@ -293,8 +297,13 @@ pub fn configure(config: &mut web::ServiceConfig) {
     }
 }
 
-async fn method_not_allowed() -> HttpResponse {
-    HttpResponse::MethodNotAllowed().finish()
+/// The value of `Allow`.
+fn allow(methods: &[Method]) -> String {
+    methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ")
+}
+
+async fn method_not_allowed(allowed: Rc<str>) -> HttpResponse {
+    HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, &*allowed)).finish()
 }
 
 #[cfg(test)]

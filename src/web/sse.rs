@@ -6,6 +6,9 @@ use actix_web::HttpRequest;
 use actix_web::web::Bytes;
 use serde::Serialize;
 
+use super::problem::Problem;
+use crate::domain::error::ErrorCode;
+
 /// A silent connection gets a comment this often, so that proxies keep it open.
 pub const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(15);
 
@@ -30,9 +33,28 @@ pub fn comment() -> Bytes {
     Bytes::from_static(b": alive\n\n")
 }
 
+/// One event as it is described.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes the stream; `event` writes it")]
+pub struct EventBody {
+    /// What a client that reconnects sends as `Last-Event-ID`.
+    id: Option<String>,
+    event: Option<String>,
+    /// JSON.
+    data: Option<String>,
+}
+
 /// The last event that the client has, by the header that browsers send when they reconnect.
-pub fn last_event_id(request: &HttpRequest) -> Option<u64> {
-    request.headers().get("last-event-id")?.to_str().ok()?.trim().parse().ok()
+///
+/// # Errors
+/// The header is not the id of an event.
+pub fn last_event_id(request: &HttpRequest) -> Result<Option<u64>, Problem> {
+    let Some(header) = request.headers().get("last-event-id") else {
+        return Ok(None);
+    };
+    let id = header.to_str().ok().and_then(|text| text.trim().parse().ok());
+    id.map(Some)
+        .ok_or_else(|| Problem::new(ErrorCode::BadRequest, "Last-Event-ID is not the id of an event of this stream."))
 }
 
 #[cfg(test)]

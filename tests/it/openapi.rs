@@ -23,7 +23,7 @@ fn the_copy_in_the_repository_is_the_description_of_this_code() {
 }
 
 #[test]
-fn it_describes_every_short_address_of_the_api_and_nothing_else() {
+fn it_describes_every_address_of_the_api_once_and_nothing_else() {
     let document: Value = serde_json::from_str(&openapi::document()).unwrap();
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
     let mut described = BTreeSet::new();
@@ -32,9 +32,16 @@ fn it_describes_every_short_address_of_the_api_and_nothing_else() {
             described.insert(format!("{} {path}", method.to_uppercase()));
         }
     }
-    let served: BTreeSet<String> = routes::table()
+    let table = routes::table();
+    let paths: BTreeSet<&str> = table.iter().map(|line| line.path).collect();
+    // What is also there without naming the workspace is described without it.
+    let is_doubled = |path: &str| {
+        path.strip_prefix("/api/v1/orgs/{org}/workspaces/{workspace}")
+            .is_some_and(|rest| !rest.is_empty() && paths.contains(format!("/api/v1{rest}").as_str()))
+    };
+    let served: BTreeSet<String> = table
         .iter()
-        .filter(|line| line.path.starts_with("/api/v1/") && !line.path.contains("/orgs/") && !line.path.ends_with("openapi.json"))
+        .filter(|line| line.path.starts_with("/api/v1/") && !is_doubled(line.path) && !line.path.ends_with("openapi.json"))
         .map(|line| format!("{} {}", line.method, line.path.replace(":.+", "")))
         .collect();
     assert_eq!(described, served);

@@ -56,7 +56,8 @@ pub struct UploadedBody {
 }
 
 /// An agent's files, as `multipart/form-data`.
-#[derive(Debug, utoipa::ToSchema)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes the form; `extract::upload` reads it")]
 pub struct UploadForm {
     /// `agent.toml`

@@ -108,12 +108,14 @@ impl From<&Approval> for ApprovalBody {
 pub struct ListQuery {
     /// `pending` (where it is not given), `decided`, `expired` or `withdrawn`.
     #[serde(default)]
+    #[param(pattern = "^(pending|decided|expired|withdrawn)$")]
     pub state: Option<String>,
     /// At most 500; 50 where it is not given.
     #[serde(default)]
     pub limit: Option<u32>,
     /// `next` of the page before.
     #[serde(default)]
+    #[param(pattern = "^apr_[0-7][0-9a-hjkmnp-tv-z]{25}$")]
     pub cursor: Option<String>,
 }
 

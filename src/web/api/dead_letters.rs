@@ -25,6 +25,7 @@ pub struct ListQuery {
     pub limit: Option<u32>,
     /// `next` of the page before.
     #[serde(default)]
+    #[param(pattern = "^run_[0-7][0-9a-hjkmnp-tv-z]{25}$")]
     pub cursor: Option<String>,
 }
 
@@ -105,7 +106,7 @@ pub struct StartOverBody {
 #[utoipa::path(
     post, path = "/api/v1/runs/{run}/start-over", tag = "dead letters", operation_id = "startRunOver",
     params(("run" = String, Path, description = "The run's id")),
-    request_body(content = Option<StartOverBody>, description = "May be left out"),
+    request_body(content = StartOverBody, description = "May be left out"),
     responses(
         (status = 202, description = "The new run", body = RunBody),
         (status = "default", description = "A problem; `conflict` with each write that it would do again under `errors`, unless `repeat_writes`", body = crate::web::problem::ProblemBody, content_type = "application/problem+json"),

@@ -220,7 +220,8 @@ pub fn key(request: &HttpRequest) -> Result<Option<String>, Problem> {
     let text = value.to_str().map_err(|_| wrong())?.trim();
     // The draft writes it as a structured string, in quotes; most clients do not.
     let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-    if text.is_empty() || text.len() > KEY_CHARS_MAX {
+    let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if text.is_empty() || text.len() > KEY_CHARS_MAX || !printable {
         return Err(wrong());
     }
     Ok(Some(text.to_owned()))

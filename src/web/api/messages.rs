@@ -142,6 +142,7 @@ pub struct SessionsQuery {
     pub limit: Option<u32>,
     /// `next` of the page before.
     #[serde(default)]
+    #[param(pattern = "^run_[0-7][0-9a-hjkmnp-tv-z]{25}$")]
     pub cursor: Option<String>,
 }
 

@@ -209,6 +209,22 @@ impl From<&Run> for RunBody {
     }
 }
 
+/// [`RetryChange`] as it is described.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes the field; `RetryChange` reads it")]
+pub struct RetryBody {
+    /// Tries in all, the first included.
+    #[schema(minimum = 1, maximum = 100)]
+    attempts: Option<u32>,
+    /// The longest first delay; each next may be twice as long.
+    base_ms: Option<u64>,
+    /// The longest delay.
+    cap_ms: Option<u64>,
+    /// Of `unavailable`, `rate_limited`, `timeout`, `provider_error`.
+    on: Option<Vec<String>>,
+}
+
 /// What to run.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -228,13 +244,14 @@ pub struct StartBody {
     #[serde(default)]
     pub message: Option<String>,
     /// From -10 to 10; the higher goes first in your organization's queue.
+    #[schema(minimum = -10, maximum = 10)]
     #[serde(default)]
     pub priority: i32,
     /// How it is tried again by itself when something outside fails, in place of what the agent and the station say: `attempts`, `base_ms`,
     /// `cap_ms`, `on` (of `unavailable`, `rate_limited`, `timeout`, `provider_error`).
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<RetryBody>)]
     #[serde(default)]
-    pub retry: RetryChange,
+    pub retry: Option<RetryChange>,
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -318,7 +335,7 @@ impl StartBody {
             trigger: Trigger::Api,
             message: self.message,
             priority: self.priority,
-            retry: self.retry,
+            retry: self.retry.unwrap_or_default(),
         })
     }
 }
@@ -339,6 +356,7 @@ impl From<Whole> for RunBody {
 pub struct ListQuery {
     /// Only runs in this state.
     #[serde(default)]
+    #[param(pattern = "^(queued|running|waiting|paused|succeeded|failed|cancelled)$")]
     pub state: Option<String>,
     /// Only runs of this agent, by name or id.
     #[serde(default)]
@@ -351,6 +369,7 @@ pub struct ListQuery {
     pub limit: Option<u32>,
     /// `next` of the page before.
     #[serde(default)]
+    #[param(pattern = "^run_[0-7][0-9a-hjkmnp-tv-z]{25}$")]
     pub cursor: Option<String>,
 }
 

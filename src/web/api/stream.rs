@@ -36,7 +36,7 @@ pub struct StreamQuery {
         ("Last-Event-ID" = Option<u64>, Header, description = "As browsers send it; goes before `after`"),
     ),
     responses(
-        (status = 200, description = "Server-sent events", content_type = "text/event-stream", body = String),
+        (status = 200, description = "Server-sent events", content_type = "text/event-stream", body = sse::EventBody),
         (status = "default", description = "A problem", body = crate::web::problem::ProblemBody, content_type = "application/problem+json"),
     )
 )]
@@ -48,7 +48,7 @@ pub async fn open(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let run = segments.run()?;
-    let after = sse::last_event_id(&request).unwrap_or(query.0.after);
+    let after = sse::last_event_id(&request)?.unwrap_or(query.0.after);
     let watch = Watch::open(state.app.clone(), Arc::clone(&auth.known.actor), run, after).await?;
     let seat = state.sockets.take(auth.actor().principal).ok_or_else(too_many)?;
     let viewer = Viewer {

@@ -63,7 +63,11 @@ fn finish(response: ServiceResponse<BoxBody>, context: Context, secure: bool) ->
         }
         None if is_unshaped_error(&response) => match Problem::of_status(status) {
             Some(problem) => {
-                let answer = render(&problem, &response, context);
+                let allow = response.headers().get(header::ALLOW).cloned();
+                let mut answer = render(&problem, &response, context);
+                if let Some(allow) = allow {
+                    answer.headers_mut().insert(header::ALLOW, allow);
+                }
                 response.into_response(answer)
             }
             None => response,

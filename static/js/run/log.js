@@ -146,7 +146,7 @@ export class Log {
   }
 
   #row(i) {
-    const row = h('div', { class: 'log-row', role: 'option', id: `row-${i}` },
+    const row = h('div', { class: 'log-row', role: 'option', id: `row-${i}`, hidden: true },
       h('span', { class: 'at' }), h('span', { class: 'mark' }, icon('log')), h('span', { class: 'say' }, h('span', { class: 'verb' }), h('span', { class: 'object' }), h('span', { class: 'details' })), h('span', { class: 'took' }));
     this.list.append(row);
     return row;
@@ -160,15 +160,21 @@ export class Log {
       this.box.scrollTop = total;
     }
     const first = Math.max(Math.floor(this.box.scrollTop / this.rowPx) - SPARE_ROWS, 0);
-    const last = Math.min(first + Math.ceil(this.box.clientHeight / this.rowPx) + SPARE_ROWS * 2, this.#items.length);
-    while (this.#rows.length < last - first) this.#rows.push(this.#row(this.#rows.length));
+    const rows = Math.ceil(this.box.clientHeight / this.rowPx) + SPARE_ROWS * 2;
+    while (this.#rows.length < rows) this.#rows.push(this.#row(this.#rows.length));
+    const last = Math.min(first + rows, this.#items.length);
     let active = null;
+    // An entry keeps its row while it is in view, so that what is about to be clicked does not become another.
+    const before = first % this.#rows.length;
     this.#rows.forEach((row, i) => {
-      const at = first + i;
+      const at = first + ((i - before + this.#rows.length) % this.#rows.length);
       const item = at < last ? this.#items[at] : null;
-      row.hidden = !item;
       row.item = item;
-      if (!item) return;
+      if (!item) {
+        this.#clear(row);
+        return;
+      }
+      row.hidden = false;
       this.#fill(row, item, at);
       if (item === this.#selected) active = row.id;
     });
@@ -180,6 +186,13 @@ export class Log {
     if (this.#fresh > 0) this.pill.textContent = `${count(this.#fresh)} new`;
     this.none.hidden = this.#items.length > 0;
     this.none.textContent = all === 0 ? 'Nothing has happened yet.' : this.#filter === 'failures' && this.#query === '' ? 'Nothing failed.' : 'No entry matches.';
+  }
+
+  /** Hides a row that has no entry, and leaves no old words in it. */
+  #clear(row) {
+    if (row.hidden) return;
+    row.hidden = true;
+    for (const cell of row.querySelectorAll('.at, .verb, .object, .details, .took')) cell.textContent = '';
   }
 
   #fill(row, item, at) {
