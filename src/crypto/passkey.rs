@@ -95,7 +95,7 @@ pub fn finish_registration(site: &Site, answer: &str, state: &Registration) -> R
         .finish_passkey_registration(&answer, &state.0)
         .map_err(|_| Error::Passkey)?;
     Ok(Registered {
-        credential_id: passkey.cred_id().to_vec(),
+        credential_id: passkey.cred_id().clone(),
         credential: serde_json::to_string(&passkey).map_err(|_| Error::Passkey)?,
     })
 }

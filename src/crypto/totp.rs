@@ -139,7 +139,8 @@ mod tests {
             assert_eq!(totp.step_of(&code, NOW), expected);
         }
         let code = totp.code_at(NOW);
-        assert!(totp.step_of(&format!(" {} {}", &code[..3], &code[3..]), NOW).is_some());
+        let (first, last) = code.split_at(3);
+        assert!(totp.step_of(&format!(" {first} {last}"), NOW).is_some());
         for bad in ["", "12345", "1234567", "abcdef", "１２３４５６"] {
             assert_eq!(totp.step_of(bad, NOW), None, "{bad}");
         }

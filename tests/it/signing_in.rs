@@ -45,7 +45,7 @@ impl App {
         let words = between(page, "data-copy=\"", "\"").unwrap().replace(' ', "");
         let bits = words.bytes().flat_map(|letter| {
             let value = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".iter().position(|&c| c == letter).unwrap();
-            (0..5).rev().map(move |bit| (value >> bit & 1) as u8)
+            (0..5).rev().map(move |bit| u8::from(value >> bit & 1 == 1))
         });
         let bits: Vec<u8> = bits.collect();
         let secret: Vec<u8> = bits

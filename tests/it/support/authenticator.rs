@@ -110,10 +110,8 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn hex_bytes(digits: &str) -> Vec<u8> {
-    let bytes: Vec<u8> = (0..digits.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
-        .collect();
+    let pairs = digits.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+    let bytes: Vec<u8> = pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect();
     assert_eq!(hex::encode(&bytes), digits);
     bytes
 }

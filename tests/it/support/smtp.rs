@@ -22,8 +22,9 @@ pub struct Letter {
 impl Letter {
     /// The first address in it that begins like this.
     pub fn link(&self, start: &str) -> String {
-        let at = self.text.find(start).unwrap_or_else(|| panic!("no {start} in {}", self.text));
-        self.text[at..].split_whitespace().next().unwrap().to_owned()
+        let mut words = self.text.split_whitespace();
+        let found = words.find(|word| word.starts_with(start));
+        found.unwrap_or_else(|| panic!("no {start} in {}", self.text)).to_owned()
     }
 }
 
@@ -85,7 +86,7 @@ async fn serve(stream: TcpStream, letters: mpsc::UnboundedSender<Letter>, answer
     while let Ok(Some(line)) = lines.next_line().await {
         let upper = line.to_uppercase();
         let answer = if upper.starts_with("RCPT TO:") {
-            to = line[8..].trim_matches(['<', '>', ' ']).to_owned();
+            to = line.split(['<', '>']).nth(1).unwrap().to_owned();
             "250 ok"
         } else if upper == "DATA" {
             _ = write.write_all(b"354 go on\r\n").await;
@@ -96,7 +97,7 @@ async fn serve(stream: TcpStream, letters: mpsc::UnboundedSender<Letter>, answer
                 }
                 match line.strip_suffix('=') {
                     Some(soft) => text.push_str(soft),
-                    None => text.push_str(&format!("{line}\n")),
+                    None => text.extend([line.as_str(), "\n"]),
                 }
             }
             let refusal = answers.lock().unwrap().pop_front();
