@@ -49,6 +49,7 @@ CREATE TABLE principals (
     created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX principals_station_admins ON principals (id) WHERE station_admin = 1;
 CREATE INDEX principals_by_maker ON principals (created_by) WHERE created_by IS NOT NULL;
 
 CREATE TABLE users (
@@ -57,8 +58,11 @@ CREATE TABLE users (
     email         TEXT NOT NULL UNIQUE,
     -- PHC string.
     password_hash TEXT NOT NULL,
-    password_changed_at INTEGER NOT NULL
+    password_changed_at INTEGER NOT NULL,
+    -- The last time.
+    signed_in_at  INTEGER
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX users_never_signed_in ON users (principal_id) WHERE signed_in_at IS NULL;
 
 -- Second factors of a sign-in. The secret is sealed (crypto::seal).
 CREATE TABLE totp (
@@ -98,6 +102,7 @@ CREATE TABLE members (
     PRIMARY KEY (org_id, principal_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX members_by_principal ON members (principal_id);
+CREATE INDEX members_in_charge ON members (principal_id, org_id) WHERE role IN ('owner', 'admin');
 
 CREATE TABLE sessions (
     id           TEXT PRIMARY KEY NOT NULL,
@@ -149,6 +154,7 @@ CREATE TABLE invitations (
     revoked_at  INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX invitations_by_org ON invitations (org_id, id);
+CREATE INDEX invitations_by_email ON invitations (email);
 CREATE UNIQUE INDEX invitations_open ON invitations (org_id, email) WHERE accepted_at IS NULL AND revoked_at IS NULL;
 CREATE INDEX invitations_by_inviter ON invitations (invited_by) WHERE invited_by IS NOT NULL;
 
@@ -173,6 +179,7 @@ CREATE TABLE api_keys (
 CREATE INDEX api_keys_by_maker ON api_keys (created_by) WHERE created_by IS NOT NULL;
 CREATE INDEX api_keys_by_org ON api_keys (org_id, created_at);
 CREATE INDEX api_keys_by_principal ON api_keys (principal_id);
+CREATE INDEX api_keys_open ON api_keys (expires_at) WHERE revoked_at IS NULL;
 
 CREATE TABLE audit_log (
     -- An organization's id, or 'station'.
@@ -186,32 +193,66 @@ CREATE TABLE audit_log (
     action     TEXT NOT NULL,
     target     TEXT NOT NULL DEFAULT '',
     outcome    TEXT NOT NULL CHECK (outcome IN ('ok', 'denied', 'failed')),
-    -- Of the same action, actor, target and outcome within a minute.
+    -- Of the same within a minute: action, actor, credential, address, target, outcome and detail.
     count      INTEGER NOT NULL DEFAULT 1,
     request_id TEXT,
     detail     TEXT NOT NULL DEFAULT '{}',
-    -- Salted digest of what audit_persons has for the row; NULL where it has nothing.
+    -- Digest of the digests that audit_persons has for the row; NULL where it has nothing.
     person     BLOB,
+    -- HMAC over the row before's and these fields.
     hash       BLOB NOT NULL,
     PRIMARY KEY (chain, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX audit_log_by_time ON audit_log (chain, at);
+CREATE INDEX audit_log_by_actor ON audit_log (actor, chain, at) WHERE actor IS NOT NULL;
+CREATE INDEX audit_log_by_action ON audit_log (chain, action, at);
 CREATE TRIGGER audit_log_keeps_rows BEFORE DELETE ON audit_log BEGIN
     SELECT RAISE(ABORT, 'the audit log is append-only');
 END;
+-- A repeat raises the count of a chain's newest row, and nothing else ever changes.
+CREATE TRIGGER audit_log_keeps_values BEFORE UPDATE ON audit_log
+WHEN new.count <> old.count + 1 OR new.chain <> old.chain OR new.seq <> old.seq OR new.at <> old.at OR new.actor IS NOT old.actor
+    OR new.credential IS NOT old.credential OR new.credential_id IS NOT old.credential_id OR new.action <> old.action
+    OR new.target <> old.target OR new.outcome <> old.outcome OR new.request_id IS NOT old.request_id OR new.detail <> old.detail
+    OR new.person IS NOT old.person OR EXISTS (SELECT 1 FROM audit_log l WHERE l.chain = old.chain AND l.seq > old.seq)
+BEGIN
+    SELECT RAISE(ABORT, 'the audit log is append-only');
+END;
+-- INSERT OR REPLACE is a deletion that no trigger sees.
+CREATE TRIGGER audit_log_grows BEFORE INSERT ON audit_log
+WHEN EXISTS (SELECT 1 FROM audit_log l WHERE l.chain = new.chain AND l.seq >= new.seq)
+BEGIN
+    SELECT RAISE(ABORT, 'the audit log is append-only');
+END;
 
--- What of an audit row is about a person: erasing it leaves the chain verifiable.
+-- What of an audit row is about a person, apart from it: erasing a person blanks this and leaves the chain verifiable.
 CREATE TABLE audit_persons (
     chain        TEXT NOT NULL,
     seq          INTEGER NOT NULL,
-    -- Whom it is about, where that is known.
+    -- Who did it, or whom it was done to.
+    part         TEXT NOT NULL CHECK (part IN ('actor', 'subject')),
     principal_id TEXT,
-    salt         BLOB NOT NULL,
+    -- Of a subject that is no user, until it is erased.
+    email        TEXT,
+    -- NULL, like the fields, once the person is erased.
+    salt         BLOB,
     -- JSON: name, email, address, user_agent.
-    fields       TEXT NOT NULL,
-    PRIMARY KEY (chain, seq)
+    fields       TEXT,
+    -- SHA-256 over salt and fields.
+    digest       BLOB NOT NULL,
+    PRIMARY KEY (chain, seq, part)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX audit_persons_by_principal ON audit_persons (principal_id) WHERE principal_id IS NOT NULL;
+CREATE INDEX audit_persons_by_email ON audit_persons (email) WHERE email IS NOT NULL;
+CREATE TRIGGER audit_persons_keeps_rows BEFORE DELETE ON audit_persons BEGIN
+    SELECT RAISE(ABORT, 'persons of the audit log are blanked, not deleted');
+END;
+CREATE TRIGGER audit_persons_keeps_values BEFORE UPDATE ON audit_persons
+WHEN new.chain <> old.chain OR new.seq <> old.seq OR new.part <> old.part OR new.principal_id IS NOT old.principal_id
+    OR new.digest <> old.digest OR new.salt IS NOT NULL OR new.fields IS NOT NULL OR new.email IS NOT NULL
+BEGIN
+    SELECT RAISE(ABORT, 'persons of the audit log are blanked, not changed');
+END;
 
 -- What agents of an organization, or of one of its workspaces, may do beyond or below their manifests. The newest version holds.
 CREATE TABLE policies (

@@ -43,7 +43,7 @@ pub async fn bench(scale: usize) {
             scopes: None,
             lasts: keys::LASTS_DEFAULT,
         },
-        None,
+        agentstation::domain::origin::Origin::default(),
     )
     .await
     .expect("a key");
@@ -113,8 +113,8 @@ async fn start_to_first_entry(station: &Station) -> Duration {
 fn serve(station: &Station) -> SocketAddr {
     let listener = server::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a port");
     let rates = Rates {
-        api_reads: u32::MAX,
-        api_writes: u32::MAX,
+        read: u32::MAX,
+        run_start: u32::MAX,
         ..Rates::default()
     };
     let settings = Settings {

@@ -3,11 +3,13 @@
 mod admin;
 mod agent;
 mod args;
+mod audit;
 mod demo;
 mod doctor;
 mod embedded;
 mod files;
 mod health;
+mod process;
 mod run;
 mod serve;
 mod station;
@@ -20,16 +22,20 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use self::args::{Args, Command};
+use crate::telemetry::text;
 
 /// How a command ended, other than with an error.
 pub enum Exit {
     Success,
     /// It did what it was asked, and the answer is no: a failed run, a finding.
     Failure,
+    /// It was asked for what cannot be: wrong usage.
+    Usage,
 }
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    process::harden();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -41,6 +47,7 @@ pub fn main() -> ExitCode {
     match execute(args) {
         Ok(Exit::Success) => ExitCode::SUCCESS,
         Ok(Exit::Failure) => ExitCode::FAILURE,
+        Ok(Exit::Usage) => ExitCode::from(2),
         Err(error) => {
             say(&format!("agentstation: {error:#}"));
             ExitCode::FAILURE
@@ -76,6 +83,7 @@ fn execute(args: Args) -> anyhow::Result<Exit> {
         Command::User(user) => blocking(admin::user(config, user)),
         Command::Key(key) => blocking(admin::key(config, key)),
         Command::Agent(agent) => blocking(agent::agent(config, agent)),
+        Command::Audit(audit) => blocking(audit::audit(config, audit.command)),
         Command::Doctor { output } => blocking(doctor::doctor(config, output)),
         Command::CompileComponent | Command::Health { .. } | Command::Openapi => Ok(Exit::Success),
     }
@@ -94,9 +102,10 @@ fn blocking(command: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Resu
     exit
 }
 
-/// Writes data to stdout.
+/// Writes data to stdout: as it is for programs; on a terminal nothing in it moves the cursor.
 fn data(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
+    let text = if out.is_terminal() { text::lines(text) } else { text.into() };
     out.write_all(text.as_bytes())?;
     if !text.ends_with('\n') {
         out.write_all(b"\n")?;
@@ -104,10 +113,10 @@ fn data(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Writes a message to stderr.
+/// Writes a message to stderr. What agents and strangers say in it moves no cursor.
 fn say(text: &str) {
     // Where stderr is gone there is nobody to tell.
-    _ = writeln!(io::stderr().lock(), "{text}");
+    _ = writeln!(io::stderr().lock(), "{}", text::lines(text));
 }
 
 /// Whether stderr shows colours.

@@ -23,12 +23,18 @@ use self::master_key::KeySource;
 use self::secret::Secret;
 pub use self::settings::Settings;
 use self::settings::{ApiKey, Model, ProviderKind};
+use crate::domain::rate::RateClass;
 use crate::domain::retry::RetryChange;
 
 /// The file that is read where no other is named.
 pub const CONFIG_FILE: &str = "agentstation.toml";
 const READERS_MAX: u32 = 64;
 const SLOTS_MAX: u32 = 1024;
+const WORKERS_MAX: u32 = 256;
+const CONNECTIONS_MAX: u32 = 1_000_000;
+/// Requests in a minute; more is no limit.
+const RATE_MAX: u32 = 10_000_000;
+const ADDRESS_FACTOR_MAX: u32 = 1_000;
 const API_KEY_BYTES_MAX: usize = 8 * 1024;
 const SESSION_IDLE_MINUTES_MAX: u32 = 24 * 60;
 const SESSION_MAX_DAYS_MAX: u32 = 90;
@@ -174,6 +180,13 @@ impl Config {
         self
     }
 
+    /// The address that it is really served on, where port 0 was asked for.
+    #[must_use]
+    pub fn serving_on(mut self, address: std::net::SocketAddr) -> Self {
+        self.settings.server.listen = address;
+        self
+    }
+
     /// The effective settings as TOML, each with its source; secrets as `(set)` or `(not set)`.
     pub fn print(&self) -> String {
         print::print(self)
@@ -275,6 +288,18 @@ impl Config {
             SESSION_IDLE_MINUTES_MAX,
         )?;
         within("security.session_max_days", self.security.session_max_days, SESSION_MAX_DAYS_MAX)?;
+        within("server.workers", self.server.workers.max(1), WORKERS_MAX)?;
+        within("server.connections", self.server.connections, CONNECTIONS_MAX)?;
+        within(
+            "server.connections_per_address",
+            self.server.connections_per_address,
+            CONNECTIONS_MAX,
+        )?;
+        for &class in RateClass::ALL {
+            let name = format!("rates.{}", class.as_str().replace('-', "_"));
+            within(&name, self.rates.of(class), RATE_MAX)?;
+        }
+        within("rates.address_factor", self.rates.address_factor, ADDRESS_FACTOR_MAX)?;
         let retry = RetryChange {
             attempts: Some(self.runs.retry_attempts),
             base_ms: Some(self.runs.retry_base_ms),

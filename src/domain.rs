@@ -1,6 +1,7 @@
 //! Types and rules with no I/O: everything else in the station names things in these words.
 
 pub mod agent;
+pub mod audit;
 pub mod call;
 pub mod chat;
 pub mod error;
@@ -15,8 +16,10 @@ pub mod manifest;
 pub mod money;
 pub mod origin;
 pub mod permission;
+pub mod placeholder;
 pub mod plan;
 pub mod policy;
+pub mod rate;
 pub mod retry;
 pub mod run;
 pub mod supersede;

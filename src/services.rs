@@ -1,6 +1,7 @@
 //! What the station does, said in its users' verbs. Every use case begins with who asks; transactions begin here.
 
 pub mod access;
+pub mod adoption;
 pub mod agents;
 pub mod app;
 pub mod approvals;
@@ -15,17 +16,23 @@ pub mod feed;
 pub mod fork;
 pub mod holds;
 pub mod housekeeping;
+pub mod invitations;
 pub mod javascript;
 pub mod keys;
 pub mod mail;
+pub mod members;
 pub mod overview;
 pub mod passkeys;
+pub mod persons;
+pub mod policy;
 pub mod profile;
 pub mod proof;
 pub mod resets;
 mod retry;
 pub mod runs;
 pub mod sealing;
+pub mod security_check;
+pub mod service_principals;
 pub mod sessions;
 pub mod setup;
 pub mod supervisor;

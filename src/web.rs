@@ -2,8 +2,10 @@
 
 pub mod api;
 pub mod assets;
+pub mod connections;
 mod context;
 mod cookies;
+mod csp_reports;
 pub mod extract;
 mod health;
 mod markdown;
@@ -12,6 +14,7 @@ pub mod openapi;
 mod pages;
 mod problem;
 mod proof;
+mod redirect;
 pub mod routes;
 pub mod server;
 pub mod settings;

@@ -82,10 +82,12 @@ pub enum Command {
     Run(Run),
     /// Check an agent's files
     Agent(Agent),
-    /// Make API keys
+    /// Make, list and revoke API keys
     Key(Key),
-    /// Make users
+    /// Make, list, change and remove users
     User(User),
+    /// Verify and export the audit log
+    Audit(Audit),
     /// Look at the data directory, the database and the sandbox
     Doctor {
         #[arg(short, long, value_enum, default_value_t)]
@@ -201,6 +203,22 @@ pub enum KeyCommand {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
+    /// List the keys of an organization
+    List {
+        /// The organization's short name
+        #[arg(long, default_value = "default", value_name = "SLUG")]
+        org: String,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Revoke a key
+    Revoke {
+        /// Its public part: the twelve characters after as1_pat_ or as1_svc_
+        id: String,
+        /// The organization's short name
+        #[arg(long, default_value = "default", value_name = "SLUG")]
+        org: String,
+    },
 }
 
 #[derive(Debug, ClapArgs)]
@@ -231,5 +249,73 @@ pub enum UserCommand {
         /// The organization's short name
         #[arg(long, default_value = "default", value_name = "SLUG")]
         org: String,
+    },
+    /// List the people and services of an organization
+    List {
+        /// The organization's short name
+        #[arg(long, default_value = "default", value_name = "SLUG")]
+        org: String,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Give a member another role
+    Role {
+        /// Whose: an e-mail address
+        email: String,
+        /// owner, admin, builder, operator or viewer
+        role: String,
+        /// The organization's short name
+        #[arg(long, default_value = "default", value_name = "SLUG")]
+        org: String,
+    },
+    /// Remove a member: their keys are revoked, and their runs wait to be adopted
+    Remove {
+        /// Whom: an e-mail address
+        email: String,
+        /// The organization's short name
+        #[arg(long, default_value = "default", value_name = "SLUG")]
+        org: String,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Audit {
+    #[command(subcommand)]
+    pub command: AuditCommand,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum AuditFormat {
+    #[default]
+    Jsonl,
+    Csv,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Walk the log from its first row; exits with 1 where a row was changed or is missing
+    Verify {
+        /// An organization's short name or id, or "station" [default: all]
+        #[arg(long, value_name = "ORG")]
+        chain: Option<String>,
+        /// A file with what "audit checkpoint" printed: finds a cut end and a log written anew
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Option<PathBuf>,
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Print the newest row of each log, one JSON object a line, to be kept elsewhere
+    Checkpoint {
+        /// An organization's short name or id, or "station" [default: all]
+        #[arg(long, value_name = "ORG")]
+        chain: Option<String>,
+    },
+    /// Print the rows of a log, the newest first
+    Export {
+        /// An organization's short name or id, or "station"
+        #[arg(long, default_value = "default", value_name = "ORG")]
+        chain: String,
+        #[arg(long, value_enum, default_value_t)]
+        format: AuditFormat,
     },
 }

@@ -22,7 +22,8 @@ pub async fn serve(config: Config) -> anyhow::Result<Exit> {
     let listener = web::server::listen(config.server.listen)
         .with_context(|| format!("cannot listen on {}; choose another address with --listen", config.server.listen))?;
     let address = listener.local_addr()?;
-    let app = station::permanent(config, store, Some(address)).await?;
+    // Links name the port that it really is.
+    let app = station::permanent(config.serving_on(address), store, Some(address)).await?;
     app.start().await?;
     let server = start_web(&app, listener)?;
     let origin = origin(&app, address);
@@ -44,8 +45,12 @@ pub type WebThread = std::thread::JoinHandle<std::io::Result<()>>;
 
 /// Serves the app on a thread of its own.
 pub fn start_web(app: &App, listener: std::net::TcpListener) -> anyhow::Result<WebThread> {
-    let settings = web::settings::Settings::from(&app.config.server);
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let settings = web::settings::Settings::from(&*app.config);
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = match app.config.server.workers {
+        0 => cores(),
+        some => some as usize,
+    };
     let (_, thread) = web::server::run_on_own_thread(listener, web::state::State::new(app.clone(), settings), workers)?;
     Ok(thread)
 }

@@ -44,7 +44,7 @@ impl Station {
     }
 }
 
-fn clock() -> SharedClock {
+pub fn clock() -> SharedClock {
     Arc::new(SystemClock)
 }
 

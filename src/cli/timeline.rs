@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde_json::Value;
 
 use crate::domain::journal::{EntryView, Phase, kind};
+use crate::telemetry::text as safe;
 
 /// Marks and colours only where there is a terminal to show them.
 pub struct Painter {
@@ -63,17 +64,9 @@ fn seconds(ms: i64) -> String {
     format!("{}.{:03} s", ms / 1000, ms % 1000)
 }
 
-/// What an agent says must not move the cursor or colour the screen.
+/// One line of what an agent says: it must not move the cursor, colour the screen or turn the text around.
 pub fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() && c != '\t' || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
-                ' '
-            } else {
-                c
-            }
-        })
-        .collect()
+    safe::one_line(&text.replace('\t', "    ")).into_owned()
 }
 
 fn text<'a>(meta: &'a Value, key: &str) -> &'a str {
@@ -175,6 +168,7 @@ fn waiting(kind: &str, phase: Phase, meta: &Value) -> Option<(&'static str, &'st
     Some(match (kind, phase) {
         (kind::MESSAGE_RECEIVED, _) => ("✉", "", format!("a message of {}", text(meta, "sender"))),
         (kind::APPROVAL_DECIDED, _) => ("●", "", format!("{} answers: {}", text(meta, "by"), text(meta, "verb"))),
+        (kind::APPROVAL_VOTED, _) => ("●", DIM, format!("{} says: {}", text(meta, "by"), text(meta, "verb"))),
         (kind::APPROVAL_EXPIRED, _) => ("!", YELLOW, "nobody decided in time".to_owned()),
         (kind::CHILD_FINISHED, _) => ("●", "", "a child has ended".to_owned()),
         (kind::CHILD_ANSWERED, _) => ("●", "", "a child has answered".to_owned()),
@@ -215,7 +209,7 @@ mod tests {
 
     #[test]
     fn what_an_agent_logs_cannot_reach_the_terminal() {
-        assert_eq!(printable("a\x1b[2Jb\u{202e}c"), "a [2Jb c");
+        assert_eq!(printable("a\x1b[2Jb\u{202e}c\u{9b}d\r\te"), r"a\u{1b}[2Jb\u{202e}c\u{9b}d\r    e");
     }
 
     #[test]

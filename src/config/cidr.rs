@@ -20,6 +20,15 @@ pub struct Cidr {
 pub struct ParseCidrError(String);
 
 impl Cidr {
+    /// How many leading bits an address must share with it: the fewer, the wider it is.
+    pub const fn bits(self) -> u8 {
+        self.prefix
+    }
+
+    pub const fn is_v4(self) -> bool {
+        self.network.is_ipv4()
+    }
+
     /// Whether `address` lies in the range. An IPv4 address in IPv6 clothes counts as IPv4.
     pub fn contains(self, address: IpAddr) -> bool {
         match (self.network, address.to_canonical()) {

@@ -10,6 +10,7 @@ use super::cidr::Cidr;
 use super::secret::Secret;
 use crate::domain::limits::OUTPUT_TOKENS_DEFAULT;
 use crate::domain::money::Price;
+use crate::domain::rate::RateClass;
 use crate::domain::retry::RetryPolicy;
 
 /// Everything that can be set.
@@ -19,6 +20,7 @@ pub struct Settings {
     /// Where the database, the keys and the caches live.
     pub data: PathBuf,
     pub server: Server,
+    pub rates: Rates,
     pub store: Store,
     pub runtime: Runtime,
     pub runs: Runs,
@@ -35,6 +37,7 @@ impl Default for Settings {
         Self {
             data: PathBuf::from("./agentstation-data"),
             server: Server::default(),
+            rates: Rates::default(),
             store: Store::default(),
             runtime: Runtime::default(),
             runs: Runs::default(),
@@ -58,6 +61,23 @@ pub struct Server {
     pub trusted_proxies: Vec<Cidr>,
     /// Allows plain HTTP on an address that other machines reach.
     pub insecure_listen: bool,
+    /// Threads that serve; 0 is one for each core.
+    pub workers: u32,
+    /// Connections open at one time.
+    pub connections: u32,
+    /// Of these, what one address may have; trusted proxies may have all.
+    pub connections_per_address: u32,
+}
+
+impl Server {
+    /// How people reach the station, for links: as configured, never as a request says.
+    pub fn origin(&self) -> String {
+        match &self.public_url {
+            Some(url) => url.as_str().to_owned(),
+            None if self.listen.ip().is_unspecified() => format!("http://localhost:{}", self.listen.port()),
+            None => format!("http://{}", self.listen),
+        }
+    }
 }
 
 impl Default for Server {
@@ -67,6 +87,52 @@ impl Default for Server {
             public_url: None,
             trusted_proxies: Vec::new(),
             insecure_listen: false,
+            workers: 0,
+            connections: 8_192,
+            connections_per_address: 1_024,
+        }
+    }
+}
+
+/// Requests in a minute, of each kind apart: of one key or session on the plan `free`, and of an address without either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rates {
+    /// Tries to get in, of one address.
+    pub sign_in: u32,
+    pub read: u32,
+    pub write: u32,
+    pub run_start: u32,
+    pub upload: u32,
+    pub stream: u32,
+    /// How many times that all keys and sessions of one address may make together.
+    pub address_factor: u32,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self {
+            sign_in: 10,
+            read: 12_000,
+            write: 3_000,
+            run_start: 1_200,
+            upload: 120,
+            stream: 600,
+            address_factor: 20,
+        }
+    }
+}
+
+impl Rates {
+    /// Requests of this kind in a minute.
+    pub const fn of(&self, class: RateClass) -> u32 {
+        match class {
+            RateClass::SignIn => self.sign_in,
+            RateClass::Read => self.read,
+            RateClass::Write => self.write,
+            RateClass::RunStart => self.run_start,
+            RateClass::Upload => self.upload,
+            RateClass::Stream => self.stream,
         }
     }
 }

@@ -30,6 +30,12 @@ codes! {
         /// The first request with this Idempotency-Key has not finished.
         IdempotencyInProgress = "idempotency_in_progress",
         TooLarge = "too_large",
+        UriTooLong = "uri_too_long",
+        HeadersTooLarge = "headers_too_large",
+        /// A body that did not arrive in time.
+        TooSlow = "too_slow",
+        /// Meant for another host.
+        Misdirected = "misdirected",
         UnsupportedMediaType = "unsupported_media_type",
         /// The manifest or the code of an agent is wrong; `errors` has the places.
         AgentRejected = "agent_rejected",

@@ -41,6 +41,8 @@ pub mod kind {
     /// A person or the API holds the run, or lets it go on.
     pub const RUN_PAUSED: &str = "run.paused";
     pub const RUN_RESUMED: &str = "run.resumed";
+    /// Somebody took the place of the starter, who may not have runs any more.
+    pub const RUN_ADOPTED: &str = "run.adopted";
     /// In the guest's lane: what was recorded of this call's failures, and of the calls after it, no longer holds.
     pub const RUN_RETRIED: &str = "run.retried";
     /// A limit is near.
@@ -49,6 +51,8 @@ pub mod kind {
     /// The first entry of a fork: where it comes from, and whether a response was edited.
     pub const RUN_FORKED: &str = "run.forked";
     pub const APPROVAL_REQUESTED: &str = "approval.requested";
+    /// One of several people has said what they think.
+    pub const APPROVAL_VOTED: &str = "approval.voted";
     pub const APPROVAL_DECIDED: &str = "approval.decided";
     pub const APPROVAL_EXPIRED: &str = "approval.expired";
     pub const APPROVAL_WITHDRAWN: &str = "approval.withdrawn";

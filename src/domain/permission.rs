@@ -109,6 +109,34 @@ impl Role {
     pub const fn is_at_least(self, other: Self) -> bool {
         self.rank() >= other.rank()
     }
+
+    /// Whether the role gives a permission.
+    pub const fn gives(self, permission: Permission) -> bool {
+        match permission.least_role() {
+            Some(least) => self.is_at_least(least),
+            None => false,
+        }
+    }
+
+    /// What somebody of this role is there for, for the page of roles.
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Owner => "Answers for the organization: can do everything in it, hand it over and delete it.",
+            Self::Admin => "Looks after people, keys and the policy, and sees who did what.",
+            Self::Builder => "Makes and changes agents.",
+            Self::Operator => "Starts, stops and answers runs, and decides what they ask.",
+            Self::Viewer => "Sees what is there, and changes nothing.",
+        }
+    }
+}
+
+codes! {
+    /// What a principal is.
+    PrincipalKind {
+        User = "user",
+        /// A program with keys of its own: it does not sign in.
+        Service = "service",
+    }
 }
 
 codes! {
@@ -174,10 +202,21 @@ pub fn authorize(actor: &Actor, permission: Permission, resource: Resource) -> A
     if !held {
         return Access::Deny(DenyReason::Role);
     }
+    // What no role gives is never in a key by default: its maker says so.
+    if actor.credential == Credential::ApiKey && permission.least_role().is_none() && actor.scopes.is_none() {
+        return Access::Deny(DenyReason::Scope);
+    }
     if actor.scopes.as_ref().is_some_and(|scopes| !scopes.contains(&permission)) {
         return Access::Deny(DenyReason::Scope);
     }
     Access::Allow
+}
+
+/// Whether an actor may make somebody this: nobody gives what they do not hold, now and with this credential.
+pub fn may_give(actor: &Actor, role: Role) -> bool {
+    let own = Resource { org: actor.org };
+    let mut given = Permission::ALL.iter().filter(|&&permission| role.gives(permission));
+    actor.role.is_at_least(role) && given.all(|&permission| authorize(actor, permission, own) == Access::Allow)
 }
 
 #[cfg(test)]
@@ -232,6 +271,29 @@ mod tests {
             authorize(&admin, Permission::OrgManage, Resource { org: admin.org }),
             Access::Deny(DenyReason::Role)
         );
+    }
+
+    #[test]
+    fn a_key_looks_after_the_station_only_where_its_scopes_say_so() {
+        let key = |scopes| Actor {
+            station_admin: true,
+            credential: Credential::ApiKey,
+            ..actor(Role::Owner, scopes)
+        };
+        let may = |a: &Actor| authorize(a, Permission::StationManage, Resource { org: a.org });
+        assert_eq!(may(&key(None)), Access::Deny(DenyReason::Scope));
+        assert_eq!(may(&key(Some(vec![Permission::OrgRead]))), Access::Deny(DenyReason::Scope));
+        assert_eq!(may(&key(Some(vec![Permission::StationManage]))), Access::Allow);
+    }
+
+    #[test]
+    fn nobody_gives_more_than_they_hold_with_this_credential() {
+        assert!(may_give(&actor(Role::Admin, None), Role::Admin));
+        assert!(!may_give(&actor(Role::Admin, None), Role::Owner));
+        let narrow = actor(Role::Owner, Some(vec![Permission::MembersManage]));
+        for &role in Role::ALL {
+            assert!(!may_give(&narrow, role), "{role}");
+        }
     }
 
     #[test]

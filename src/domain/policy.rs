@@ -1,110 +1,175 @@
-//! What an agent may do: one pure function over the call, the manifest's grants and the policy's rules.
+//! What an agent may do: one pure function over the call, the manifest's grants and the policies of organization and workspace.
+
+mod capabilities;
+mod decide;
+mod difference;
+mod matching;
+pub mod rules;
+mod words;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+pub use capabilities::{Verdict, of_capabilities};
+pub use decide::{Facts, decide, secrets_of};
+pub use difference::{Changed, difference};
+pub use matching::Thing;
+pub use rules::{Approvers, Effect, Rule, Rules, What, Wrong};
+pub use words::{DEFAULTS, of_approvers};
 
 use super::call::{Call, EffectClass};
 use super::grant;
-use super::manifest::{AskFirst, Capabilities};
+use super::manifest::Capabilities;
 
-/// A rule of the policy that decided.
-pub type Rule = &'static str;
+/// Names the rule that decided: `org/no-posts`, `workspace/…`, `manifest.http`, `default.ask-before-writes`.
+pub type RuleName = Cow<'static, str>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    Allow(Rule),
+    Allow(RuleName),
     /// With the reason the agent is told.
-    Deny(Rule, String),
-    /// A person decides first.
-    Ask(Rule),
+    Deny(RuleName, String),
+    /// People decide first.
+    Ask(RuleName, Approvers),
 }
 
-/// The default policy's version, written with each intent.
-pub const POLICY_VERSION: &str = "default-2";
+impl Decision {
+    pub const fn rule(&self) -> &RuleName {
+        match self {
+            Self::Allow(rule) | Self::Deny(rule, _) | Self::Ask(rule, _) => rule,
+        }
+    }
 
-/// The default policy: what the manifest grants is allowed, everything else is denied.
-/// Of the writes over HTTP that are granted, those that cannot be repeated or undone wait for a person, unless the grant says otherwise.
-pub fn decide(granted: &Capabilities, call: &Call) -> Decision {
-    match call {
-        Call::ModelsChat(request) => {
-            if granted.models.contains(&request.model) {
-                Decision::Allow("manifest.models")
-            } else {
-                Decision::Deny(
-                    "manifest.models",
-                    format!("the manifest grants no model “{}”; add it to capabilities.models", request.model),
-                )
-            }
+    pub const fn effect(&self) -> Effect {
+        match self {
+            Self::Allow(_) => Effect::Allow,
+            Self::Deny(..) => Effect::Deny,
+            Self::Ask(..) => Effect::Ask,
         }
-        Call::HttpSend(request) => decide_http(granted, &request.method, &request.url),
-        Call::MemoryGet { .. }
-        | Call::MemoryPut { .. }
-        | Call::MemoryDelete { .. }
-        | Call::MemoryList { .. }
-        | Call::MemorySearch { .. } => {
-            if granted.memory {
-                Decision::Allow("manifest.memory")
-            } else {
-                Decision::Deny(
-                    "manifest.memory",
-                    "the manifest grants no memory; set capabilities.memory = true".to_owned(),
-                )
-            }
+    }
+
+    /// Who decides, where it asks; otherwise whoever may decide anything.
+    pub fn approvers(&self) -> Approvers {
+        match self {
+            Self::Ask(_, approvers) => *approvers,
+            Self::Allow(_) | Self::Deny(..) => Approvers::default(),
         }
-        Call::ArtifactsPut(_) | Call::ArtifactsGet { .. } | Call::ArtifactsList {} => Decision::Allow("own-artifacts"),
-        Call::AgentsStart { agent, .. } => {
-            if granted.agents.contains(agent) {
-                Decision::Allow("manifest.agents")
-            } else {
-                Decision::Deny(
-                    "manifest.agents",
-                    format!("the manifest does not let it start “{agent}”; add it to capabilities.agents"),
-                )
+    }
+
+    /// Of two decisions the stricter; where both ask, whoever satisfies both is asked.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (denied @ Self::Deny(..), _) | (_, denied @ Self::Deny(..)) => denied,
+            (Self::Ask(rule, approvers), Self::Ask(second, others)) => {
+                let both = approvers.and(others);
+                let rule = if both == approvers {
+                    rule
+                } else if both == others {
+                    second
+                } else {
+                    format!("{rule} and {second}").into()
+                };
+                Self::Ask(rule, both)
             }
+            (asked @ Self::Ask(..), Self::Allow(_)) | (Self::Allow(_), asked @ Self::Ask(..)) => asked,
+            (allowed @ Self::Allow(_), Self::Allow(_)) => allowed,
         }
-        // A person answers, time passes, or a run that this one started does: none of it reaches further than that run may.
-        Call::ClockSleep { .. }
-        | Call::ApprovalsRequest(_)
-        | Call::InboxReply { .. }
-        | Call::InboxReceive { .. }
-        | Call::AgentsAsk(_)
-        | Call::WaitsOpen(_)
-        | Call::WaitsAny { .. }
-        | Call::WaitsClose { .. } => Decision::Allow("own-waits"),
     }
 }
 
-fn decide_http(granted: &Capabilities, method: &str, url: &str) -> Decision {
-    const RULE: Rule = "manifest.http";
-    let Ok(url) = url::Url::parse(url) else {
-        return Decision::Deny(RULE, "the address is no URL".to_owned());
-    };
-    let Some(host) = url.host_str() else {
-        return Decision::Deny(RULE, "the address has no host".to_owned());
-    };
-    let method = method.to_ascii_uppercase();
-    let matching: Vec<_> = granted.http.iter().filter(|grant| grant::allows(&grant.host, &url)).collect();
-    if matching.is_empty() {
-        return Decision::Deny(RULE, format!("the manifest grants no HTTP to {host}; add it to capabilities.http"));
+/// What holds where no rule does; written with each intent.
+pub const DEFAULT_VERSION: &str = "default-2";
+
+/// One policy, as it was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// From 1.
+    pub version: u32,
+    pub rules: Rules,
+}
+
+/// The policies that hold for a run. What is not set has no rules.
+#[derive(Clone, Debug, Default)]
+pub struct Policies {
+    pub org: Option<Arc<Policy>>,
+    pub workspace: Option<Arc<Policy>>,
+}
+
+impl Policies {
+    /// `org 4, workspace 2, default-2`
+    pub fn version(&self) -> String {
+        let mut text = String::new();
+        for (name, policy) in [("org", &self.org), ("workspace", &self.workspace)] {
+            if let Some(policy) = policy {
+                text.push_str(&format!("{name} {}, ", policy.version));
+            }
+        }
+        text + DEFAULT_VERSION
     }
-    let granting: Vec<_> = matching.iter().filter(|grant| grant.methods.contains(&method)).collect();
-    if !granting.is_empty() {
-        let repeatable = match method.as_str() {
-            "GET" | "HEAD" | "OPTIONS" | "PUT" => true,
-            "DELETE" => false,
-            _ => matching.iter().any(|grant| grant.idempotency_header.is_some()),
-        };
-        if repeatable || granting.iter().any(|grant| grant.approval == AskFirst::Never) {
-            Decision::Allow(RULE)
+
+    /// Every rule with the name of its policy, in order.
+    fn each(&self) -> impl Iterator<Item = (&'static str, &[Rule])> {
+        [("org", &self.org), ("workspace", &self.workspace)]
+            .into_iter()
+            .filter_map(|(name, policy)| Some((name, policy.as_ref()?.rules.rules.as_slice())))
+    }
+
+    /// What the rules say of a thing: in each policy the first that is about it, of both the stricter.
+    pub fn say(&self, thing: &Thing<'_>) -> Option<Decision> {
+        self.each()
+            .filter_map(|(name, rules)| Some(of_rule(name, rules.iter().find(|rule| rule.what.is_about(thing))?)))
+            .reduce(Decision::and)
+    }
+
+    /// Whether a rule is about what a whole run costs, so that one needs to know.
+    pub fn weigh_runs(&self) -> bool {
+        let is_of_run = |rule: &Rule| matches!(rule.what, What::Cost(cost) if cost.per == rules::Per::Run);
+        self.each().any(|(_, rules)| rules.iter().any(is_of_run))
+    }
+
+    /// Whether a rule is about agents that are started or asked.
+    pub fn name_agents(&self) -> bool {
+        self.each()
+            .any(|(_, rules)| rules.iter().any(|rule| matches!(rule.what, What::Agent(_))))
+    }
+}
+
+/// What the rules say of a request that a manifest grants with no more than the defaults.
+pub fn of_request(policies: &Policies, url: &url::Url, method: &str) -> Decision {
+    policies.say(&Thing::Http { url, method }).unwrap_or_else(|| {
+        if decide::is_repeatable(method, false) {
+            Decision::Allow("manifest.http".into())
         } else {
-            Decision::Ask("default.ask-before-writes")
+            decide::ask_by_default()
         }
-    } else {
-        Decision::Deny(RULE, format!("the manifest does not grant {method} to {host}"))
+    })
+}
+
+fn of_rule(policy: &str, rule: &Rule) -> Decision {
+    let name = format!("{policy}/{}", rule.id);
+    match rule.effect {
+        Effect::Allow => Decision::Allow(name.into()),
+        Effect::Ask => Decision::Ask(name.into(), rule.asked()),
+        Effect::Deny => {
+            let whose = if policy == "org" { "organization" } else { "workspace" };
+            let note = if rule.note.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", rule.note)
+            };
+            let why = format!("the {whose}’s policy denies it by its rule “{}”{note}", rule.id);
+            Decision::Deny(name.into(), why)
+        }
     }
 }
 
 /// What holds in a fork whose writes ask: what would be allowed to change something outside waits for a person first.
 pub fn ask_before_writes(decided: Decision, class: EffectClass) -> Decision {
     match decided {
-        Decision::Allow(_) if matches!(class, EffectClass::WriteOnce | EffectClass::WriteIdempotent) => Decision::Ask("fork.ask-writes"),
+        Decision::Allow(_) if matches!(class, EffectClass::WriteOnce | EffectClass::WriteIdempotent) => {
+            Decision::Ask("fork.ask-writes".into(), Approvers::default())
+        }
         decided => decided,
     }
 }

@@ -21,6 +21,13 @@ impl Timestamp {
         self.0
     }
 
+    /// The beginning of a day in UTC, written as `2026-11-21`.
+    pub fn of_day(text: &str) -> Option<Self> {
+        let day: jiff::civil::Date = text.parse().ok()?;
+        let midnight = day.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+        Some(Self(midnight.timestamp().as_millisecond()))
+    }
+
     /// Later by `duration`, at the latest the end of time.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {

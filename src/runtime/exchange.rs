@@ -14,7 +14,6 @@ use crate::domain::call::{Call, CallResult, EffectClass, fingerprint};
 use crate::domain::failure::{EndReason, Failure, FailureCode};
 use crate::domain::journal::{Lane, NewEntry, Payload, Phase, kind};
 use crate::domain::limits::{AgentLimits, PAYLOAD_BYTES_MAX};
-use crate::domain::policy::Decision;
 use crate::domain::time::Timestamp;
 
 pub(crate) use timeline::TimelineCall;
@@ -299,7 +298,6 @@ impl Exchange {
                             entry,
                             generation,
                             resumed,
-                            ask: None,
                         },
                     ));
                 }
@@ -330,13 +328,13 @@ impl Exchange {
         // Entries before this call, and those of calls that are refused.
         let mut before = self.take_buffer();
         for (i, mut pending) in pending {
-            match self.refusal(&mut pending) {
-                Some((failure, rule)) => {
+            match too_large(&pending) {
+                Some(failure) => {
                     let result = CallResult::Failed(failure);
                     self.deliver(std::iter::once(pending.entry.at));
                     pending.entry.phase = Phase::Point;
                     pending.entry.class = Some(EffectClass::Local);
-                    pending.entry.meta = json!({ "code": failure_code(&result), "rule": rule });
+                    pending.entry.meta = json!({ "code": failure_code(&result), "rule": "limit" });
                     pending.entry.response = Some(Payload::Json(result.to_json()));
                     before.push(pending.entry);
                     answered.push((i, result));
@@ -392,23 +390,6 @@ impl Exchange {
         inner.waited + inner.waiting_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// Why a call is not made at all.
-    fn refusal(&self, pending: &mut PendingCall) -> Option<(Failure, &'static str)> {
-        let bytes = pending.entry.request.as_ref().map_or(0, Payload::len);
-        if bytes > PAYLOAD_BYTES_MAX {
-            let text = format!("the arguments are {bytes} bytes, the limit is {PAYLOAD_BYTES_MAX}");
-            return Some((Failure::new(FailureCode::LimitExceeded, text), "limit"));
-        }
-        match self.port.decide(&pending.call) {
-            Decision::Allow(_) => None,
-            Decision::Deny(rule, why) => Some((Failure::new(FailureCode::Denied, why), rule)),
-            Decision::Ask(rule) => {
-                pending.ask = Some(rule);
-                None
-            }
-        }
-    }
-
     async fn effect(&self, intended: Intended) -> Result<CallResult, Interruption> {
         let limit = Duration::from_millis(self.limits.call_ms);
         let performed = tokio::select! {
@@ -455,6 +436,15 @@ fn given_up(failure: Failure) -> Performed {
     }
 }
 
+/// Why a call is not even asked for.
+fn too_large(pending: &PendingCall) -> Option<Failure> {
+    let bytes = pending.entry.request.as_ref().map_or(0, Payload::len);
+    (bytes > PAYLOAD_BYTES_MAX).then(|| {
+        let text = format!("the arguments are {bytes} bytes, the limit is {PAYLOAD_BYTES_MAX}");
+        Failure::new(FailureCode::LimitExceeded, text)
+    })
+}
+
 fn failure_code(result: &CallResult) -> Option<FailureCode> {
     match result {
         CallResult::Ok(_) => None,
@@ -489,7 +479,7 @@ fn request_payload(call: &Call, json: String) -> Payload {
 pub(crate) fn end_of(interruption: &Interruption) -> Result<(EndReason, String), Stopped> {
     match interruption {
         Interruption::Stopped(StopReason::End(reason)) => Ok((*reason, reason.explain().to_owned())),
-        Interruption::Stopped(StopReason::Shutdown | StopReason::Hold) => Err(Stopped::Requeue),
+        Interruption::Stopped(StopReason::Shutdown | StopReason::Hold) | Interruption::Port(PortError::Held) => Err(Stopped::Requeue),
         Interruption::Stopped(StopReason::Abandon) => Err(Stopped::Abandon("its quota of time is used up".to_owned())),
         Interruption::Nondeterminism(text) => Ok((EndReason::Nondeterminism, text.clone())),
         Interruption::Limit(text) => Ok((EndReason::JournalLimit, text.clone())),

@@ -3,10 +3,9 @@
 use futures_util::future::BoxFuture;
 
 use super::ports::{Begun, Intended, PendingCall, Performed, Port, PortError, Woken};
-use crate::domain::call::{Call, CallResult};
+use crate::domain::call::CallResult;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::journal::NewEntry;
-use crate::domain::policy::Decision;
 use crate::domain::time::Timestamp;
 
 pub(super) struct NoWorld;
@@ -20,10 +19,6 @@ fn refused() -> PortError {
 impl Port for NoWorld {
     fn now(&self) -> Timestamp {
         Timestamp::default()
-    }
-
-    fn decide(&self, _: &Call) -> Decision {
-        Decision::Deny("check", REFUSED.to_owned())
     }
 
     fn enqueue(&self, _: Vec<NewEntry>) -> BoxFuture<'_, Result<(), PortError>> {

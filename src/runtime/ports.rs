@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::call::{Call, CallResult, EffectClass};
 use crate::domain::failure::EndReason;
 use crate::domain::journal::NewEntry;
-use crate::domain::policy::{Decision, Rule};
 use crate::domain::time::Timestamp;
 
 /// Why the outside could not do its part. The run is left as it is, to go on from its journal.
@@ -17,6 +16,9 @@ pub enum PortError {
     /// Another start of the run holds it now.
     #[error("another start of this run has taken over")]
     Fenced,
+    /// The run is held: none of the calls was begun.
+    #[error("the run is held")]
+    Held,
     #[error("{0}")]
     Unavailable(String),
     /// The run waits for someone else and is no longer in memory; it goes on by replay.
@@ -38,8 +40,6 @@ pub struct PendingCall {
     /// Tells calls apart that had the same number in the segment before and after a retry.
     pub generation: u32,
     pub resumed: Resumed,
-    /// The policy's rule by which a person decides first.
-    pub ask: Option<Rule>,
 }
 
 /// What a recorded but unfinished call means on recovery.
@@ -83,13 +83,11 @@ pub struct Woken {
 pub trait Port: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
 
-    fn decide(&self, call: &Call) -> Decision;
-
     /// Puts entries in line to be written, in order, before anything asked for later. Does not wait until they are durable.
     fn enqueue(&self, entries: Vec<NewEntry>) -> BoxFuture<'_, Result<(), PortError>>;
 
-    /// In one durable transaction: writes `before`, does the local calls with their entries, opens what is waited for, and writes the
-    /// intents of the others. In the order of the calls.
+    /// In one durable transaction: writes `before`, decides by the policies of this moment, answers what they refuse, does the local calls
+    /// with their entries, opens what is waited for, and writes the intents of the others. In the order of the calls.
     fn begin(&self, before: Vec<NewEntry>, calls: Vec<PendingCall>) -> BoxFuture<'_, Result<Vec<Begun>, PortError>>;
 
     /// Waits until one of the calls goes on; gives up the run's slot meanwhile.

@@ -1,5 +1,6 @@
 //! Checking, storing and finding agents.
 
+use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -231,14 +232,11 @@ pub async fn create(app: &App, actor: &Actor, upload: Upload, target: Target, or
         return Err(Error::Rejected(checked.findings));
     };
     let now = app.clock.now();
-    let (scope, principal, credential) = (
-        Scope {
-            org: actor.org,
-            workspace: actor.workspace,
-        },
-        actor.principal,
-        actor.credential,
-    );
+    let scope = Scope {
+        org: actor.org,
+        workspace: actor.workspace,
+    };
+    let asking = actor.clone();
     let code = checked.code;
     let stored = app.store.write(move |tx| {
         let code_digest = blobs::put(tx, scope.org, &code, now)?;
@@ -251,16 +249,15 @@ pub async fn create(app: &App, actor: &Actor, upload: Upload, target: Target, or
             input_schema,
             readme,
             sample_input,
-            created_by: principal,
+            created_by: asking.principal,
         };
         let stored = match target {
             Target::New => agents::insert(tx, scope, AgentId::new(now), &new, now)?,
             Target::Version(agent) => agents::insert_version(tx, scope, agent, &new, now)?,
         };
         let target = format!("{}@{}", stored.0.name, stored.1.version);
-        let record = audit::Record::new(&scope.org.to_string(), "agent.publish", &target)
-            .by(principal, credential)
-            .origin(origin);
+        let digest = crate::domain::hex::encode(&code_digest);
+        let record = super::audit::of(&asking, "agent.publish", &target, origin).detail(json!({ "code": digest }));
         audit::record(tx, record, now)?;
         Ok(stored)
     });

@@ -17,7 +17,7 @@ use super::sealing::Sealing;
 use super::supervisor::Supervisor;
 use super::versions::Versions;
 use super::warm::Warm;
-use super::{Error, housekeeping, javascript, mail};
+use super::{Error, audit, housekeeping, javascript, mail, policy};
 use crate::config::Config;
 use crate::config::master_key::KeySource;
 use crate::domain::id::{NodeId, OrgId};
@@ -91,6 +91,7 @@ pub struct Inner {
     pub supervisor: Supervisor,
     pub components: Components,
     pub versions: Versions,
+    pub policies: policy::Held,
     /// This start of the process, as leases name it.
     pub node: NodeId,
     /// When this process began.
@@ -199,6 +200,7 @@ impl App {
             supervisor: Supervisor::default(),
             components,
             versions: Versions::default(),
+            policies: policy::Held::default(),
             node,
             started_at,
             engine_fingerprint,
@@ -239,6 +241,11 @@ impl App {
 
     /// Closes the store. Nothing may be asked of the station any more.
     pub async fn close(&self) {
+        if !self.store.is_read_only()
+            && let Err(error) = audit::log_heads(self).await
+        {
+            tracing::warn!(%error, "no audit checkpoint was logged");
+        }
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "the store did not close cleanly; the next start recovers it");
         }

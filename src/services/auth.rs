@@ -226,12 +226,12 @@ impl Auth {
                 return Ok(false);
             }
             sessions::insert(tx, &session)?;
-            let chain = chain(tx, principal)?;
-            let record = Record::new(&chain, action, &id.to_string())
+            let record = Record::new(audit::STATION, action, &id.to_string())
                 .by(principal, Credential::Session)
                 .credential_id(Some(id.to_string()))
+                .detail(serde_json::json!({ "factor": factor }))
                 .origin(origin);
-            store::audit::record(tx, record, now)?;
+            audit::of_person(tx, principal, &record, now)?;
             Ok(true)
         });
         if !opened.await? {
@@ -328,9 +328,9 @@ impl Auth {
             .store
             .write(move |tx| {
                 let person = Person { principal, session };
-                let record = record_of(tx, person, "session.sign-out", &session.to_string(), origin)?;
+                let record = record_of(person, "session.sign-out", &session.to_string(), origin);
                 sessions::delete(tx, session)?;
-                store::audit::record(tx, record, now)
+                audit::of_person(tx, principal, &record, now)
             })
             .await?;
         self.forget();
@@ -414,24 +414,12 @@ fn holds(seen_at: Timestamp, expires_at: Timestamp, idle: Duration, now: Timesta
     now < expires_at && now.since(seen_at) < idle
 }
 
-/// The chain that tells of what a person does with their own account.
-fn chain(reader: &Reader<'_>, principal: PrincipalId) -> Result<String, store::Error> {
-    let member = orgs::membership(reader, principal, &Tenant::default())?;
-    Ok(member.map_or_else(|| audit::STATION.to_owned(), |member| member.org.to_string()))
-}
-
 /// A record of what a person does with their own account.
-pub(super) fn record_of(
-    reader: &Reader<'_>,
-    person: Person,
-    action: &'static str,
-    target: &str,
-    origin: Origin,
-) -> Result<Record, store::Error> {
-    Ok(Record::new(&chain(reader, person.principal)?, action, target)
+pub(super) fn record_of(person: Person, action: &'static str, target: &str, origin: Origin) -> Record {
+    Record::new(audit::STATION, action, target)
         .by(person.principal, Credential::Session)
         .credential_id(Some(person.session.to_string()))
-        .origin(origin))
+        .origin(origin)
 }
 
 /// A principal with the rights of now, in the organization and workspace that are asked for.

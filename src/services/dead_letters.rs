@@ -54,7 +54,8 @@ pub async fn count(app: &App, actor: &Actor) -> Result<u32, Error> {
 /// `NotFound`; `Conflict` where it has not failed, where the same would only happen again, or where something was done after the call.
 pub async fn retry(app: &App, actor: &Actor, id: RunId, origin: Origin) -> Result<Run, Error> {
     require(actor, Permission::RunsCancel, actor.org, WHAT)?;
-    let (org, principal, name, credential, now) = (actor.org, actor.principal, actor.name.clone(), actor.credential, app.clock.now());
+    let (org, principal, name, now) = (actor.org, actor.principal, actor.name.clone(), app.clock.now());
+    let record = super::audit::of(actor, "run.retry", &id.to_string(), origin);
     let seq = app
         .store
         .write(move |tx| {
@@ -87,9 +88,6 @@ pub async fn retry(app: &App, actor: &Actor, id: RunId, origin: Origin) -> Resul
             };
             let appended = journal::append(tx, org, id, None, &[marker])?;
             runs::retry::revive(tx, org, id)?;
-            let record = audit::Record::new(&org.to_string(), "run.retry", &id.to_string())
-                .by(principal, credential)
-                .origin(origin);
             audit::record(tx, record, now)?;
             Ok(appended.last_seq)
         })
@@ -105,7 +103,8 @@ pub async fn retry(app: &App, actor: &Actor, id: RunId, origin: Origin) -> Resul
 /// `NotFound`; `Conflict` where it is not on the list.
 pub async fn discard(app: &App, actor: &Actor, id: RunId, origin: Origin) -> Result<Run, Error> {
     require(actor, Permission::RunsCancel, actor.org, WHAT)?;
-    let (org, principal, credential, now) = (actor.org, actor.principal, actor.credential, app.clock.now());
+    let (org, now) = (actor.org, app.clock.now());
+    let record = super::audit::of(actor, "run.discard", &id.to_string(), origin);
     app.store
         .write(move |tx| {
             let run = runs::get(tx, org, id)?;
@@ -116,9 +115,6 @@ pub async fn discard(app: &App, actor: &Actor, id: RunId, origin: Origin) -> Res
                     if run.state == RunState::Failed { " and was dealt with" } else { "" }
                 )));
             }
-            let record = audit::Record::new(&org.to_string(), "run.discard", &id.to_string())
-                .by(principal, credential)
-                .origin(origin);
             audit::record(tx, record, now)
         })
         .await?;
@@ -175,13 +171,12 @@ pub async fn start_over(app: &App, actor: &Actor, id: RunId, repeat_writes: bool
         message: None,
     };
     let new = service::start(app, actor, start).await?;
-    let (org, principal, credential, now) = (actor.org, actor.principal, actor.credential, app.clock.now());
+    let (org, now) = (actor.org, app.clock.now());
+    let detail = json!({ "run": new });
+    let record = super::audit::of(actor, "run.start-over", &id.to_string(), origin).detail(detail);
     app.store
         .write(move |tx| {
             runs::retry::discard(tx, org, id)?;
-            let record = audit::Record::new(&org.to_string(), "run.start-over", &id.to_string())
-                .by(principal, credential)
-                .origin(origin);
             audit::record(tx, record, now)
         })
         .await?;

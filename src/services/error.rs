@@ -23,6 +23,9 @@ pub enum Error {
     NotFound(&'static str),
     #[error("this needs the permission {0}")]
     Forbidden(Permission),
+    /// Whoever asks may do such things, but not this one; the text says why.
+    #[error("{0}")]
+    Refused(String),
     /// Nobody is told whether the account or the password was wrong.
     #[error("the e-mail address or the password is wrong")]
     WrongCredentials,

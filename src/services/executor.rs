@@ -7,6 +7,7 @@ mod claim;
 mod decisions;
 mod effects;
 mod ending;
+mod policing;
 mod port;
 mod retry;
 mod summary;
@@ -248,7 +249,7 @@ impl<'a> Execution<'a> {
                 above.push(super::agents::load_version(self.app, org, run.version_id).await?);
             }
         }
-        Ok(Rights { own, above })
+        Ok(Rights::new(own, above))
     }
 
     fn asked(&self) -> Option<Asked> {

@@ -149,6 +149,10 @@ pub async fn fork(app: &App, actor: &Actor, fork: Fork, origin: Origin) -> Resul
             if store::runs::queued(tx, scope, QUEUED_RUNS_MAX)? >= QUEUED_RUNS_MAX {
                 return Err(store::Error::Busy);
             }
+            // Who was removed a moment ago starts nothing.
+            if !store::runs::holds::may_have_runs(tx, scope.org, new.started_by)? {
+                return Err(store::Error::NotFound);
+            }
             forks::insert(tx, scope.org, &new, now)?;
             store::audit::record(tx, record, now)
         })

@@ -4,16 +4,19 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::App;
+use super::{App, audit};
 use crate::store::{idempotency, links, sessions};
 
 const EVERY: Duration = Duration::from_hours(1);
+/// How often the newest rows of the audit log are written to the station's own log.
+const CHECKPOINT_EVERY: Duration = Duration::from_hours(24);
 /// How long the answer to a request with an Idempotency-Key is kept.
 pub const IDEMPOTENCY_KEPT: Duration = Duration::from_hours(24);
 
 /// The task's loop.
 pub async fn run(app: App, stop: CancellationToken) {
     let mut tick = tokio::time::interval(EVERY);
+    let mut checkpoint_at = app.clock.now();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -21,6 +24,12 @@ pub async fn run(app: App, stop: CancellationToken) {
         }
         let now = app.clock.now();
         let idle = now.minus(app.auth.session_idle());
+        if now >= checkpoint_at {
+            checkpoint_at = now.plus(CHECKPOINT_EVERY);
+            audit::log_heads(&app)
+                .await
+                .unwrap_or_else(|error| tracing::warn!(%error, "no audit checkpoint was logged"));
+        }
         let pruned = app.store.write(move |tx| {
             sessions::prune(tx, now, idle)?;
             links::prune(tx, now)?;

@@ -108,8 +108,8 @@ pub async fn finish(app: &App, person: Person, site: &Site, name: &str, answered
             )));
         }
         passkeys::insert(tx, &new, &registered.credential_id)?;
-        let record = record_of(tx, person, "passkey.add", &new.id.to_string(), origin)?;
-        store::audit::record(tx, record.detail(serde_json::json!({ "name": new.name })), now)
+        let record = record_of(person, "passkey.add", &new.id.to_string(), origin);
+        audit::of_person(tx, person.principal, &record.detail(serde_json::json!({ "name": new.name })), now)
     });
     kept.await?;
     tell(app, person, "a passkey was added", &notice).await
@@ -124,8 +124,8 @@ pub async fn rename(app: &App, person: Person, id: PasskeyId, name: &str, origin
         if !passkeys::rename(tx, person.principal, id, &name)? {
             return Err(store::Error::NotFound);
         }
-        let record = record_of(tx, person, "passkey.rename", &id.to_string(), origin)?;
-        store::audit::record(tx, record.detail(serde_json::json!({ "name": name })), now)
+        let record = record_of(person, "passkey.rename", &id.to_string(), origin);
+        audit::of_person(tx, person.principal, &record.detail(serde_json::json!({ "name": name })), now)
     });
     Ok(renamed.await?)
 }
@@ -139,8 +139,8 @@ pub async fn remove(app: &App, person: Person, id: PasskeyId, origin: Origin) ->
         if !passkeys::delete(tx, person.principal, id)? {
             return Err(store::Error::NotFound);
         }
-        let record = record_of(tx, person, "passkey.remove", &id.to_string(), origin)?;
-        store::audit::record(tx, record, now)
+        let record = record_of(person, "passkey.remove", &id.to_string(), origin);
+        audit::of_person(tx, person.principal, &record, now)
     });
     removed.await?;
     tell(app, person, "a passkey was removed", &notice).await

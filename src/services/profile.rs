@@ -2,7 +2,7 @@
 
 use super::auth::{Person, new_token, record_of};
 use super::users::{is_email, is_name, normalize_email};
-use super::{App, Error, mail};
+use super::{App, Error, audit, mail};
 use crate::domain::origin::Origin;
 use crate::store::links::Purpose;
 use crate::store::users::User;
@@ -25,8 +25,8 @@ pub async fn rename(app: &App, person: Person, name: &str, origin: Origin) -> Re
     let now = app.clock.now();
     let renamed = app.store.write(move |tx| {
         users::set_name(tx, person.principal, &name)?;
-        let record = record_of(tx, person, "user.rename", &person.principal.to_string(), origin)?;
-        store::audit::record(tx, record, now)
+        let record = record_of(person, "user.rename", &person.principal.to_string(), origin);
+        audit::of_person(tx, person.principal, &record, now)
     });
     renamed.await?;
     app.auth.forget();
@@ -52,8 +52,8 @@ pub async fn change_email(app: &App, person: Person, email: &str, origin: Origin
         users::set_email(tx, person.principal, &email)?;
         // They were sent to the old address.
         links::delete_of(tx, person.principal, Purpose::Reset)?;
-        let record = record_of(tx, person, "user.change-email", &person.principal.to_string(), origin)?;
-        store::audit::record(tx, record, now)
+        let record = record_of(person, "user.change-email", &person.principal.to_string(), origin);
+        audit::of_person(tx, person.principal, &record, now)
     });
     match changed.await {
         Ok(()) => {}
@@ -89,8 +89,8 @@ pub async fn change_password(app: &App, person: Person, current: String, new: St
         links::delete_of(tx, person.principal, Purpose::Reset)?;
         sessions::delete_others(tx, person.principal, person.session)?;
         sessions::renew(tx, person.session, &token_hash, now)?;
-        let record = record_of(tx, person, "user.change-password", &person.principal.to_string(), origin)?;
-        store::audit::record(tx, record, now)
+        let record = record_of(person, "user.change-password", &person.principal.to_string(), origin);
+        audit::of_person(tx, person.principal, &record, now)
     });
     changed.await?;
     app.auth.forget();

@@ -14,9 +14,9 @@ use crate::domain::id::PrincipalId;
 use crate::domain::origin::Origin;
 use crate::domain::permission::{Actor, Credential, Permission, Role};
 use crate::domain::time::Timestamp;
-use crate::store::audit::Record;
+use crate::store::audit::{Record, Subject};
 use crate::store::links::Purpose;
-use crate::store::{self, Reader, links, orgs, sessions, users};
+use crate::store::{links, sessions, users};
 
 /// How long a link is good.
 pub const LINK_LASTS: Duration = Duration::from_hours(1);
@@ -42,8 +42,8 @@ pub async fn request(app: &App, email: &str, origin: Origin) -> Result<(), Error
             return Ok(None);
         }
         links::insert(tx, &link, Purpose::Reset, Some(user.principal), now, now.plus(LINK_LASTS))?;
-        let record = Record::new(&chain(tx, user.principal)?, "user.request-reset", &user.principal.to_string()).origin(origin);
-        store::audit::record(tx, record, now)?;
+        let record = about("user.request-reset", user.principal).origin(origin);
+        audit::of_person(tx, user.principal, &record, now)?;
         Ok(Some(user.email))
     });
     if let Some(email) = made.await? {
@@ -101,13 +101,14 @@ pub async fn make(app: &App, actor: &Actor, principal: PrincipalId, origin: Orig
 /// `NotFound` where nobody has the address.
 pub async fn make_on_shell(app: &App, email: &str) -> Result<Made, Error> {
     let email = normalize_email(email);
-    let found = app.store.read(move |reader| {
-        let user = users::find_by_email(reader, &email)?;
-        user.map(|user| Ok((user.principal, chain(reader, user.principal)?))).transpose()
-    });
-    let (principal, chain) = found.await?.ok_or(Error::NotFound("the user"))?;
-    let record = Record::new(&chain, "user.reset-link", &principal.to_string()).detail(json!({ "by": "the station’s shell" }));
-    insert(app, principal, record).await
+    let found = app.store.read(move |reader| users::find_by_email(reader, &email)).await?;
+    let principal = found.ok_or(Error::NotFound("the user"))?.principal;
+    insert(
+        app,
+        principal,
+        about("user.reset-link", principal).detail(json!({ "by": "the station’s shell" })),
+    )
+    .await
 }
 
 async fn insert(app: &App, principal: PrincipalId, record: Record) -> Result<Made, Error> {
@@ -116,7 +117,7 @@ async fn insert(app: &App, principal: PrincipalId, record: Record) -> Result<Mad
     app.store
         .write(move |tx| {
             links::insert(tx, &hash, Purpose::Reset, Some(principal), now, expires_at)?;
-            store::audit::record(tx, record, now)
+            audit::of_person(tx, principal, &record, now)
         })
         .await?;
     Ok(Made {
@@ -160,8 +161,8 @@ pub async fn finish(app: &App, link: &str, password: String, origin: Origin) -> 
         links::delete_of(tx, principal, Purpose::Reset)?;
         links::delete_of(tx, principal, Purpose::SignIn)?;
         sessions::delete_of(tx, principal)?;
-        let record = Record::new(&chain(tx, principal)?, "user.reset-password", &principal.to_string()).origin(origin);
-        store::audit::record(tx, record, now)?;
+        let record = about("user.reset-password", principal).origin(origin);
+        audit::of_person(tx, principal, &record, now)?;
         Ok(true)
     });
     if !done.await? {
@@ -176,7 +177,6 @@ fn address(app: &App, token: &str) -> String {
     format!("{}/reset?token={token}", app.public_origin())
 }
 
-fn chain(reader: &Reader<'_>, principal: PrincipalId) -> Result<String, store::Error> {
-    let member = orgs::membership(reader, principal, &orgs::Tenant::default())?;
-    Ok(member.map_or_else(|| audit::STATION.to_owned(), |member| member.org.to_string()))
+fn about(action: &'static str, principal: PrincipalId) -> Record {
+    Record::new(audit::STATION, action, &principal.to_string()).about(Subject::Principal(principal))
 }

@@ -217,6 +217,10 @@ async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId, key: Opti
                 if runs::queued(tx, scope, QUEUED_RUNS_MAX)? >= QUEUED_RUNS_MAX {
                     return Err(crate::store::Error::Busy);
                 }
+                // Who was removed a moment ago starts nothing.
+                if !runs::holds::may_have_runs(tx, scope.org, new.started_by)? {
+                    return Err(crate::store::Error::NotFound);
+                }
                 runs::insert(tx, scope, &new, now)?;
                 if let Some(text) = &message {
                     sessions::keep(tx, &sender, id, 0, text, now)?;
@@ -348,15 +352,13 @@ pub async fn count(app: &App, actor: &Actor, agent: AgentId) -> Result<u64, Erro
 /// `NotFound`; `Conflict` where it has ended.
 pub async fn cancel(app: &App, actor: &Actor, id: RunId, origin: Origin) -> Result<Run, Error> {
     require(actor, Permission::RunsCancel, actor.org, WHAT)?;
-    let (org, principal, credential, now) = (actor.org, actor.principal, actor.credential, app.clock.now());
+    let (org, principal, now) = (actor.org, actor.principal, app.clock.now());
+    let record = super::audit::of(actor, "run.cancel", &id.to_string(), origin);
     let touched = app
         .store
         .write(move |tx| {
             let mut touched = Vec::new();
             runs::request_cancel(tx, org, id, principal, now, &mut touched)?;
-            let record = audit::Record::new(&org.to_string(), "run.cancel", &id.to_string())
-                .by(principal, credential)
-                .origin(origin);
             audit::record(tx, record, now)?;
             Ok(touched)
         })

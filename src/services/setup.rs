@@ -10,7 +10,7 @@ use crate::domain::origin::Origin;
 use crate::domain::permission::Role;
 use crate::domain::plan::Plan;
 use crate::services::users::{NewUser, checked};
-use crate::store::{self, Tx, links, orgs, users};
+use crate::store::{self, Tx, links, members, orgs, users};
 
 /// A set-up link holds for this long.
 pub const LINK_LASTS: Duration = Duration::from_mins(30);
@@ -116,8 +116,11 @@ async fn make(app: &App, owner: FirstOwner, link: Option<token::TokenHash>, orig
         orgs::insert_workspace(tx, org, workspace, SLUG_DEFAULT, SLUG_DEFAULT, now)?;
         users::insert(tx, principal, &user.row(), now)?;
         users::set_station_admin(tx, principal, true)?;
-        users::add_member(tx, org, principal, Role::Owner, now)?;
-        let record = store::audit::Record::new(&org.to_string(), "station.set-up", &principal.to_string()).origin(origin);
+        members::insert(tx, org, principal, Role::Owner, now)?;
+        let record = store::audit::Record::new(&org.to_string(), "station.set-up", &principal.to_string())
+            .about(store::audit::Subject::Principal(principal))
+            .origin(origin);
+        store::audit::record(tx, record.in_chain(super::audit::STATION), now)?;
         store::audit::record(tx, record, now)?;
         Ok(())
     });

@@ -1,7 +1,7 @@
 //! The second factor of a sign-in: codes of an authenticator app, and recovery codes for the day without it.
 
 use super::auth::{Factor, Keep, Person, Place, SecondStep, SignedIn, Try, new_token, record_of};
-use super::{App, Error, mail};
+use super::{App, Error, audit, mail};
 use crate::crypto::totp::{self as codes, SECRET_BYTES, Totp};
 use crate::crypto::{self, token};
 use crate::domain::id::PrincipalId;
@@ -91,8 +91,8 @@ pub async fn confirm(app: &App, person: Person, code: &str, origin: Origin) -> R
         }
         totp::set_codes(tx, person.principal, &hashes)?;
         sessions::renew(tx, person.session, &hash, now)?;
-        let record = record_of(tx, person, "totp.enable", &person.principal.to_string(), origin)?;
-        store::audit::record(tx, record, now)
+        let record = record_of(person, "totp.enable", &person.principal.to_string(), origin);
+        audit::of_person(tx, person.principal, &record, now)
     });
     confirmed.await?;
     app.auth.forget();
@@ -114,8 +114,8 @@ pub async fn renew_codes(app: &App, person: Person, origin: Origin) -> Result<Ve
             return Err(store::Error::NotFound);
         }
         totp::set_codes(tx, person.principal, &hashes)?;
-        let record = record_of(tx, person, "recovery-codes.renew", &person.principal.to_string(), origin)?;
-        store::audit::record(tx, record, now)
+        let record = record_of(person, "recovery-codes.renew", &person.principal.to_string(), origin);
+        audit::of_person(tx, person.principal, &record, now)
     });
     renewed.await?;
     tell(
@@ -139,8 +139,8 @@ pub async fn disable(app: &App, person: Person, origin: Origin) -> Result<(), Er
         let was_in_use = totp::find(tx, person.principal)?.is_some_and(|totp| totp.confirmed_at.is_some());
         totp::delete(tx, person.principal)?;
         if was_in_use {
-            let record = record_of(tx, person, "totp.disable", &person.principal.to_string(), origin)?;
-            store::audit::record(tx, record, now)?;
+            let record = record_of(person, "totp.disable", &person.principal.to_string(), origin);
+            audit::of_person(tx, person.principal, &record, now)?;
         }
         Ok(was_in_use)
     });

@@ -5,8 +5,8 @@ use super::audit;
 use super::{App, Error, FieldError};
 use crate::domain::id::{OrgId, PrincipalId};
 use crate::domain::origin::Origin;
-use crate::domain::permission::{Actor, Permission, Role};
-use crate::store::{self, users};
+use crate::domain::permission::{Actor, Permission, Role, may_give};
+use crate::store::{self, members, users};
 
 const EMAIL_BYTES_MAX: usize = 254;
 const NAME_BYTES_MAX: usize = 128;
@@ -97,20 +97,23 @@ pub(super) fn is_name(name: &str) -> bool {
 /// `Forbidden`; `Invalid` with the fields that do not fit; `AlreadyExists`.
 pub async fn create(app: &App, actor: &Actor, user: NewUser, role: Role, origin: Origin) -> Result<PrincipalId, Error> {
     require(actor, Permission::MembersManage, actor.org, "the organization")?;
-    if !actor.role.is_at_least(role) {
-        return Err(Error::field("/role", "You cannot give a role above your own."));
+    if !may_give(actor, role) {
+        return Err(Error::field("/role", super::members::ABOVE_OWN));
     }
     let user = checked(app, user).await?;
     let (org, now) = (actor.org, app.clock.now());
     let principal = PrincipalId::new(now);
-    let record = audit::of(actor, "user.create", &principal.to_string(), origin);
+    let record = audit::of(actor, "user.create", &principal.to_string(), origin).detail(serde_json::json!({ "role": role }));
     let made = app.store.write(move |tx| {
+        if let Err(full) = super::members::check_seats(tx, org, 1, now)? {
+            return Ok(Err(full));
+        }
         users::insert(tx, principal, &user.row(), now)?;
-        users::add_member(tx, org, principal, role, now)?;
-        store::audit::record(tx, record, now)
+        members::insert(tx, org, principal, role, now)?;
+        store::audit::record(tx, record, now).map(Ok)
     });
     match made.await {
-        Ok(()) => {}
+        Ok(made) => made?,
         Err(store::Error::Exists(_)) => {
             return Err(Error::AlreadyExists(
                 "somebody with this e-mail address is there already".to_owned(),
@@ -143,7 +146,7 @@ pub async fn local_actor(app: &App, email: &str, org_slug: Option<String>) -> Re
 /// `NotFound` where the organization is not there.
 pub async fn local_owner(app: &App, org_slug: String) -> Result<Actor, Error> {
     let found = app.store.read(move |reader| {
-        let Some(owner) = users::first_owner(reader, &org_slug)? else {
+        let Some(owner) = members::first_owner(reader, &org_slug)? else {
             return Ok(None);
         };
         super::auth::local_actor(reader, owner, Some(&org_slug))
@@ -156,7 +159,14 @@ pub async fn local_owner(app: &App, org_slug: String) -> Result<Actor, Error> {
 /// # Errors
 /// `NotFound` for actors that are no users.
 pub async fn email(app: &App, actor: &Actor) -> Result<String, Error> {
-    let principal = actor.principal;
+    email_of(app, actor.principal).await
+}
+
+/// A user's address, for themselves.
+///
+/// # Errors
+/// `NotFound` for principals that are no users.
+pub async fn email_of(app: &App, principal: PrincipalId) -> Result<String, Error> {
     let user = app.store.read(move |reader| users::find(reader, principal)).await?;
     user.map(|user| user.email).ok_or(Error::NotFound("the user"))
 }
@@ -166,7 +176,12 @@ pub async fn email(app: &App, actor: &Actor) -> Result<String, Error> {
 /// # Errors
 /// The store does not answer.
 pub async fn names(app: &App, org: OrgId) -> Result<std::collections::BTreeMap<PrincipalId, String>, Error> {
-    Ok(app.store.read(move |reader| users::names(reader, org)).await?.into_iter().collect())
+    Ok(app
+        .store
+        .read(move |reader| members::names(reader, org))
+        .await?
+        .into_iter()
+        .collect())
 }
 
 #[cfg(test)]

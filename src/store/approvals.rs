@@ -6,54 +6,62 @@ use super::tx::Cells;
 use super::waits::Key;
 use super::{Error, Reader, Scope, Tx};
 use crate::domain::id::{ApprovalId, OrgId, PrincipalId, RunId, WorkspaceId};
+use crate::domain::permission::Role;
+use crate::domain::policy::Approvers;
 use crate::domain::time::Timestamp;
 use crate::domain::wait::{ApprovalKind, ApprovalState, OnTimeout, Verb};
 
 macro_rules! columns {
     () => {
         "a.id, a.org_id, a.workspace_id, a.run_id, a.segment, a.call, a.sub, a.seq, a.kind, a.agent_name, a.action, a.arguments, a.reason, a.rule,
-         a.verbs, a.quorum, a.due_at, a.on_timeout, a.state, a.verb, a.decided_arguments, a.decided_reason, a.decided_by, p.name, a.decided_at,
+         a.verbs, a.quorum, a.min_role, a.self_approval, r.started_by, a.due_at, a.on_timeout, a.state, a.verb, a.decided_arguments, a.decided_reason, a.decided_by, p.name, a.decided_at,
          a.created_at"
     };
 }
 pub(super) const INSERT: &str = "INSERT INTO approvals (id, org_id, workspace_id, run_id, segment, call, sub, seq, kind, agent_name, action,
-    arguments, reason, rule, verbs, quorum, due_at, on_timeout, state, created_at)
+    arguments, reason, rule, verbs, quorum, min_role, self_approval, due_at, on_timeout, state, created_at)
     VALUES (:id, :org, :workspace, :run, :segment, :call, :sub, :seq, :kind, :agent_name, :action, :arguments, :reason, :rule, :verbs, :quorum,
-    :due, :on_timeout, 'pending', :now)";
+    :min_role, :self_approval, :due, :on_timeout, 'pending', :now)";
 pub(super) const GET: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM approvals a LEFT JOIN principals p ON p.id = a.decided_by WHERE a.id = :id AND a.org_id = :org"
+    " FROM approvals a JOIN runs r ON r.id = a.run_id LEFT JOIN principals p ON p.id = a.decided_by WHERE a.id = :id AND a.org_id = :org"
 );
 pub(super) const LIST: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM approvals a LEFT JOIN principals p ON p.id = a.decided_by
+    " FROM approvals a JOIN runs r ON r.id = a.run_id LEFT JOIN principals p ON p.id = a.decided_by
     WHERE a.org_id = :org AND a.workspace_id = :workspace AND a.state = :state AND a.id < :before ORDER BY a.id DESC LIMIT :limit"
 );
 pub(super) const QUEUE: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM approvals a LEFT JOIN principals p ON p.id = a.decided_by
+    " FROM approvals a JOIN runs r ON r.id = a.run_id LEFT JOIN principals p ON p.id = a.decided_by
     WHERE a.org_id = :org AND a.workspace_id = :workspace AND a.state = 'pending' AND a.id > :after ORDER BY a.id LIMIT :limit"
 );
 pub(super) const OF_RUN: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM approvals a LEFT JOIN principals p ON p.id = a.decided_by WHERE a.org_id = :org AND a.run_id = :run ORDER BY a.id LIMIT :limit"
+    " FROM approvals a JOIN runs r ON r.id = a.run_id LEFT JOIN principals p ON p.id = a.decided_by WHERE a.org_id = :org AND a.run_id = :run ORDER BY a.id LIMIT :limit"
 );
 pub(super) const PENDING: &str =
     "SELECT count(*) FROM (SELECT 1 FROM approvals WHERE org_id = :org AND workspace_id = :workspace AND state = 'pending' LIMIT :limit)";
 pub(super) const VOTE: &str = "INSERT INTO approval_decisions (approval_id, principal_id, verb, arguments, reason, at)
-    VALUES (:id, :principal, :verb, :arguments, :reason, :now) ON CONFLICT (approval_id, principal_id) DO NOTHING";
+    VALUES (:id, :principal, :verb, :arguments, :reason, :now) ON CONFLICT (approval_id, principal_id) DO UPDATE SET
+    verb = excluded.verb, arguments = excluded.arguments, reason = excluded.reason, at = excluded.at";
+pub(super) const VOTES: &str = "SELECT d.principal_id, p.name, m.role, d.verb, d.arguments, d.reason, d.at FROM approval_decisions d
+    JOIN principals p ON p.id = d.principal_id LEFT JOIN members m ON m.org_id = :org AND m.principal_id = d.principal_id
+    WHERE d.approval_id = :id ORDER BY d.at, d.principal_id";
 pub(super) const DECIDE: &str =
     "UPDATE approvals SET state = :state, verb = :verb, decided_arguments = :arguments, decided_reason = :reason,
     decided_by = :principal, decided_at = :now WHERE id = :id AND org_id = :org AND state = 'pending'";
 pub(super) const WITHDRAW: &str = "UPDATE approvals SET state = 'withdrawn', decided_at = :now
     WHERE org_id = :org AND run_id = :run AND state = 'pending' RETURNING id, segment";
 pub(super) const GRANT: &str = "INSERT INTO grants (approval_id, org_id, run_id, fingerprint) VALUES (:approval, :org, :run, :fingerprint)";
-pub(super) const USE_GRANT: &str = "UPDATE grants SET used_at = :now WHERE approval_id = (SELECT approval_id FROM grants
-    WHERE org_id = :org AND run_id = :run AND fingerprint = :fingerprint AND used_at IS NULL LIMIT 1) RETURNING approval_id";
+pub(super) const GRANTS: &str = "SELECT g.approval_id, a.min_role, a.quorum, a.self_approval FROM grants g
+    JOIN approvals a ON a.id = g.approval_id
+    WHERE g.org_id = :org AND g.run_id = :run AND g.fingerprint = :fingerprint AND g.used_at IS NULL ORDER BY g.approval_id";
+pub(super) const USE_GRANT: &str = "UPDATE grants SET used_at = :now WHERE approval_id = :id AND used_at IS NULL";
 
 /// A decision that is to be asked for.
 #[derive(Clone, Debug)]
@@ -73,8 +81,7 @@ pub struct NewApproval {
     /// The policy's rule; empty where the agent asks.
     pub rule: String,
     pub verbs: Vec<Verb>,
-    /// How many people must agree.
-    pub quorum: u32,
+    pub approvers: Approvers,
     pub due_at: Option<Timestamp>,
     pub on_timeout: OnTimeout,
 }
@@ -96,7 +103,9 @@ pub struct Approval {
     pub reason: String,
     pub rule: String,
     pub verbs: Vec<Verb>,
-    pub quorum: u32,
+    pub approvers: Approvers,
+    /// Who started the run.
+    pub started_by: PrincipalId,
     pub due_at: Option<Timestamp>,
     pub on_timeout: OnTimeout,
     pub state: ApprovalState,
@@ -108,6 +117,19 @@ pub struct Approval {
     pub decided_by_name: Option<String>,
     pub decided_at: Option<Timestamp>,
     pub created_at: Timestamp,
+    /// What each person has said, in order; only where several must agree.
+    pub votes: Vec<Vote>,
+}
+
+/// What one of several people has said.
+#[derive(Clone, Debug)]
+pub struct Vote {
+    pub by: PrincipalId,
+    pub name: String,
+    /// Now; none where the person is no member any more.
+    pub role: Option<Role>,
+    pub said: Said,
+    pub at: Timestamp,
 }
 
 /// What a person said.
@@ -139,7 +161,12 @@ fn approval(row: &Row<'_>) -> rusqlite::Result<Approval> {
         reason: cells.take()?,
         rule: cells.take()?,
         verbs: serde_json::from_str(&cells.take::<String>()?).unwrap_or_default(),
-        quorum: cells.take()?,
+        approvers: Approvers {
+            count: cells.take()?,
+            min_role: cells.take()?,
+            self_approval: cells.take()?,
+        },
+        started_by: cells.take()?,
         due_at: cells.take()?,
         on_timeout: cells.take()?,
         state: cells.take()?,
@@ -150,6 +177,37 @@ fn approval(row: &Row<'_>) -> rusqlite::Result<Approval> {
         decided_by_name: cells.take()?,
         decided_at: cells.take()?,
         created_at: cells.take()?,
+        votes: Vec::new(),
+    })
+}
+
+/// Adds what people have said where several must agree.
+fn with_votes(reader: &Reader<'_>, mut approval: Approval) -> Result<Approval, Error> {
+    if approval.approvers.count > 1 {
+        approval.votes = votes(reader, approval.org, approval.id)?;
+    }
+    Ok(approval)
+}
+
+fn all_with_votes(reader: &Reader<'_>, found: Vec<Approval>) -> Result<Vec<Approval>, Error> {
+    found.into_iter().map(|approval| with_votes(reader, approval)).collect()
+}
+
+/// What people have said, in order.
+fn votes(reader: &Reader<'_>, org: OrgId, id: ApprovalId) -> Result<Vec<Vote>, Error> {
+    reader.list(VOTES, named_params! { ":org": org, ":id": id }, |row| {
+        let mut cells = Cells::of(row);
+        Ok(Vote {
+            by: cells.take()?,
+            name: cells.take()?,
+            role: cells.take()?,
+            said: Said {
+                verb: cells.take()?,
+                arguments: cells.take()?,
+                reason: cells.take()?,
+            },
+            at: cells.take()?,
+        })
     })
 }
 
@@ -161,8 +219,8 @@ pub fn insert(tx: &Tx<'_>, scope: Scope, new: &NewApproval, now: Timestamp) -> R
         named_params! {
             ":id": new.id, ":org": scope.org, ":workspace": scope.workspace, ":run": new.run, ":segment": new.key.segment, ":call": new.key.call,
             ":sub": new.key.sub, ":seq": new.seq as i64, ":kind": new.kind, ":agent_name": new.agent_name, ":action": new.action,
-            ":arguments": new.arguments, ":reason": new.reason, ":rule": new.rule, ":verbs": verbs, ":quorum": new.quorum, ":due": new.due_at,
-            ":on_timeout": new.on_timeout, ":now": now,
+            ":arguments": new.arguments, ":reason": new.reason, ":rule": new.rule, ":verbs": verbs, ":quorum": new.approvers.count,
+            ":min_role": new.approvers.min_role, ":self_approval": new.approvers.self_approval, ":due": new.due_at, ":on_timeout": new.on_timeout, ":now": now,
         },
     )?;
     Ok(())
@@ -171,7 +229,8 @@ pub fn insert(tx: &Tx<'_>, scope: Scope, new: &NewApproval, now: Timestamp) -> R
 /// # Errors
 /// [`Error::NotFound`].
 pub fn get(reader: &Reader<'_>, org: OrgId, id: ApprovalId) -> Result<Approval, Error> {
-    reader.get(GET, named_params! { ":id": id, ":org": org }, approval)
+    let found = reader.get(GET, named_params! { ":id": id, ":org": org }, approval)?;
+    with_votes(reader, found)
 }
 
 /// Decisions in a state, from the newest on, before `before`.
@@ -183,26 +242,29 @@ pub fn list(
     limit: u32,
 ) -> Result<Vec<Approval>, Error> {
     let before = before.map_or_else(|| "~".to_owned(), |id| id.to_string());
-    reader.list(
+    let found = reader.list(
         LIST,
         named_params! { ":org": scope.org, ":workspace": scope.workspace, ":state": state, ":before": before, ":limit": limit },
         approval,
-    )
+    )?;
+    all_with_votes(reader, found)
 }
 
 /// Decisions that are waited for, from the oldest on, after `after`.
 pub fn queue(reader: &Reader<'_>, scope: Scope, after: Option<ApprovalId>, limit: u32) -> Result<Vec<Approval>, Error> {
     let after = after.map_or_else(String::new, |id| id.to_string());
-    reader.list(
+    let found = reader.list(
         QUEUE,
         named_params! { ":org": scope.org, ":workspace": scope.workspace, ":after": after, ":limit": limit },
         approval,
-    )
+    )?;
+    all_with_votes(reader, found)
 }
 
 /// Decisions that a run asked for, in order.
 pub fn of_run(reader: &Reader<'_>, org: OrgId, run: RunId, limit: u32) -> Result<Vec<Approval>, Error> {
-    reader.list(OF_RUN, named_params! { ":org": org, ":run": run, ":limit": limit }, approval)
+    let found = reader.list(OF_RUN, named_params! { ":org": org, ":run": run, ":limit": limit }, approval)?;
+    all_with_votes(reader, found)
 }
 
 /// How many decisions are waited for, counted no further than `limit`.
@@ -214,7 +276,7 @@ pub fn pending(reader: &Reader<'_>, scope: Scope, limit: u32) -> Result<u32, Err
     )
 }
 
-/// Keeps what a person said.
+/// Keeps what a person says; what the same person said before no longer counts.
 pub fn vote(tx: &Tx<'_>, id: ApprovalId, principal: PrincipalId, said: &Said, now: Timestamp) -> Result<(), Error> {
     tx.execute(
         VOTE,
@@ -259,11 +321,30 @@ pub fn grant(tx: &Tx<'_>, org: OrgId, run: RunId, approval: ApprovalId, fingerpr
     Ok(())
 }
 
-/// Uses up the leave for this call, where there is one.
-pub fn use_grant(tx: &Tx<'_>, org: OrgId, run: RunId, fingerprint: [u8; 16], now: Timestamp) -> Result<Option<ApprovalId>, Error> {
-    tx.find(
-        USE_GRANT,
-        named_params! { ":org": org, ":run": run, ":fingerprint": fingerprint, ":now": now },
-        |row| row.get(0),
-    )
+/// Uses up the leave for this call, where there is one that is enough where `approvers` are to be asked.
+pub fn use_grant(
+    tx: &Tx<'_>,
+    org: OrgId,
+    run: RunId,
+    fingerprint: [u8; 16],
+    approvers: Approvers,
+    now: Timestamp,
+) -> Result<Option<ApprovalId>, Error> {
+    let grants: Vec<(ApprovalId, Approvers)> = tx.list(
+        GRANTS,
+        named_params! { ":org": org, ":run": run, ":fingerprint": fingerprint },
+        |row| {
+            let given = Approvers {
+                min_role: row.get(1)?,
+                count: row.get(2)?,
+                self_approval: row.get(3)?,
+            };
+            Ok((row.get(0)?, given))
+        },
+    )?;
+    let Some((id, _)) = grants.into_iter().find(|(_, given)| given.cover(approvers)) else {
+        return Ok(None);
+    };
+    tx.execute(USE_GRANT, named_params! { ":id": id, ":now": now })?;
+    Ok(Some(id))
 }

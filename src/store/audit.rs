@@ -1,37 +1,69 @@
-//! Who did what: append-only chains, each row's hash over the one before it.
+//! Who did what: append-only chains, one for each organization and one of the station, each row's hash over the one before it.
+//!
+//! The hash is keyed, and the key stands in the same file. So a chain shows what was changed or taken out by someone who does
+//! not have the key, and by accident. Someone who has the whole file can make a new chain, or cut one's end: against that a
+//! [`Checkpoint`] is kept elsewhere. What is about persons stands beside the rows, under salted digests, and can be blanked.
 
-use std::time::Duration;
+mod persons;
+mod read;
+mod record;
+mod verify;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
+#[cfg(test)]
+mod tests;
+
 use rusqlite::{Row, named_params};
-use sha2::Sha256;
+use serde::{Deserialize, Serialize};
 
+pub use self::persons::{Blanked, Person, blank};
+pub use self::read::{Filter, Found, Listed, Place, Search, about, list, search};
+pub use self::record::{Record, Subject, record};
+pub use self::verify::{Broken, Verdict, Walk, chains, head};
 use super::hash::Hash;
 use super::tx::Cells;
-use super::{Error, Reader, Tx, station};
 use crate::domain::failure::codes;
+use crate::domain::hex;
 use crate::domain::id::PrincipalId;
-use crate::domain::origin::Origin;
-use crate::domain::permission::Credential;
 use crate::domain::time::Timestamp;
+
+/// Every statement, for the check of their plans.
+#[cfg(test)]
+pub(super) const SQL: &[&str] = &[
+    LAST,
+    FROM,
+    record::REPEAT,
+    record::PERSON_OF,
+    record::PERSON_BY_EMAIL,
+    persons::FROM,
+    persons::BLANK,
+    persons::BLANK_BY_EMAIL,
+    read::PLAIN,
+    read::BY_ACTOR,
+    read::BY_ACTION,
+    read::ABOUT,
+    verify::CHAINS,
+];
 
 macro_rules! columns {
     () => {
-        "SELECT seq, at, actor, credential, action, target, outcome, count, request_id, detail, hash FROM audit_log WHERE chain = :chain "
+        "a.chain, a.seq, a.at, a.actor, a.credential, a.credential_id, a.action, a.target, a.outcome, a.count, a.request_id, a.detail, a.person, a.hash"
     };
 }
-pub(super) const LAST: &str = concat!(columns!(), "ORDER BY seq DESC LIMIT 1");
-pub(super) const BEFORE: &str = concat!(columns!(), "AND seq < :before ORDER BY seq DESC LIMIT :limit");
-pub(super) const FROM: &str = concat!(columns!(), "AND seq >= :from ORDER BY seq LIMIT :limit");
-pub(super) const INSERT: &str = "INSERT INTO audit_log
-    (chain, seq, at, actor, credential, action, target, outcome, count, request_id, detail, hash)
-    VALUES (:chain, :seq, :at, :actor, :credential, :action, :target, :outcome, :count, :request_id, :detail, :hash)";
-pub(super) const REPEAT: &str = "UPDATE audit_log SET count = :count, hash = :hash WHERE chain = :chain AND seq = :seq";
+use columns;
 
-/// The same thing done again within this time is one row with a count.
-const REPEAT_WITHIN: Duration = Duration::from_mins(1);
+const LAST: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM audit_log a WHERE a.chain = :chain ORDER BY a.seq DESC LIMIT 1"
+);
+const FROM: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM audit_log a WHERE a.chain = :chain AND a.seq >= :from ORDER BY a.seq LIMIT :limit"
+);
 
 codes! {
+    /// How it went.
     Outcome {
         Ok = "ok",
         Denied = "denied",
@@ -39,249 +71,91 @@ codes! {
     }
 }
 
-/// Something that was done, to be written in the transaction that does it.
-#[derive(Clone, Debug)]
-pub struct Record {
-    chain: String,
-    actor: Option<PrincipalId>,
-    credential: Option<Credential>,
-    action: &'static str,
-    target: String,
-    outcome: Outcome,
-    credential_id: Option<String>,
-    origin: Origin,
-    detail: serde_json::Value,
-}
-
-impl Record {
-    /// `chain` is an organization's id, or `station`.
-    pub fn new(chain: &str, action: &'static str, target: &str) -> Self {
-        Self {
-            chain: chain.to_owned(),
-            actor: None,
-            credential: None,
-            action,
-            target: target.to_owned(),
-            outcome: Outcome::Ok,
-            credential_id: None,
-            origin: Origin::default(),
-            detail: serde_json::json!({}),
-        }
-    }
-
-    #[must_use]
-    pub fn by(self, actor: PrincipalId, credential: Credential) -> Self {
-        Self {
-            actor: Some(actor),
-            credential: Some(credential),
-            ..self
-        }
-    }
-
-    #[must_use]
-    pub fn outcome(self, outcome: Outcome) -> Self {
-        Self { outcome, ..self }
-    }
-
-    /// What changed, a small JSON object without secrets.
-    #[must_use]
-    pub fn detail(self, detail: serde_json::Value) -> Self {
-        Self { detail, ..self }
-    }
-
-    /// Which of the actor's credentials: a key's public part, a session's id.
-    #[must_use]
-    pub fn credential_id(self, credential_id: Option<String>) -> Self {
-        Self { credential_id, ..self }
-    }
-
-    /// The request that it was part of.
-    #[must_use]
-    pub fn origin(self, origin: Origin) -> Self {
-        Self { origin, ..self }
-    }
-}
-
 /// A row of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
+    pub chain: String,
     pub seq: u64,
     pub at: Timestamp,
     pub actor: Option<PrincipalId>,
+    actor_text: Option<String>,
     pub credential: Option<String>,
+    /// Which one: a key's public part, a session's id.
+    pub credential_id: Option<String>,
     pub action: String,
     pub target: String,
     pub outcome: String,
+    /// How often, within a minute.
     pub count: u64,
     pub request_id: Option<String>,
+    /// A JSON object.
     pub detail: String,
-    hash: Hash,
+    person: Option<Hash>,
+    pub hash: Hash,
 }
 
 fn row(row: &Row<'_>) -> rusqlite::Result<Entry> {
-    let mut cells = Cells::of(row);
+    entry(&mut Cells::of(row))
+}
+
+/// A principal's id, and as it is written; what is none, because somebody changed it, is left to verifying to find.
+fn principal(cells: &mut Cells<'_>) -> rusqlite::Result<(Option<PrincipalId>, Option<String>)> {
+    let text: Option<String> = cells.take()?;
+    Ok((text.as_deref().and_then(|text| text.parse().ok()), text))
+}
+
+/// A hash; one of another length is none that anything fits.
+fn hash_of(cells: &mut Cells<'_>) -> rusqlite::Result<Option<Hash>> {
+    let bytes: Option<Vec<u8>> = cells.take()?;
+    Ok(bytes.map(|bytes| bytes.try_into().unwrap_or_default()))
+}
+
+fn entry(cells: &mut Cells<'_>) -> rusqlite::Result<Entry> {
+    let (chain, seq, at) = (cells.take()?, cells.take::<i64>()? as u64, cells.take()?);
+    let (actor, actor_text) = principal(cells)?;
     Ok(Entry {
-        seq: cells.take::<i64>()? as u64,
-        at: cells.take()?,
-        actor: cells.take()?,
+        chain,
+        seq,
+        at,
+        actor,
+        actor_text,
         credential: cells.take()?,
+        credential_id: cells.take()?,
         action: cells.take()?,
         target: cells.take()?,
         outcome: cells.take()?,
         count: cells.take::<i64>()? as u64,
         request_id: cells.take()?,
         detail: cells.take()?,
-        hash: cells.take()?,
+        person: hash_of(cells)?,
+        hash: hash_of(cells)?.unwrap_or_default(),
     })
 }
 
-/// HMAC-SHA256 over the hash before and the row's fields, as JSON.
-fn hash(key: &[u8; 32], chain: &str, before: &Hash, row: &Entry) -> Result<Hash, Error> {
-    let fields = serde_json::json!([
-        chain,
-        row.seq,
-        row.at,
-        row.actor,
-        row.credential,
-        row.action,
-        row.target,
-        row.outcome,
-        row.count,
-        row.request_id,
-        row.detail
-    ]);
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).map_err(Error::internal)?;
-    mac.update(before);
-    mac.update(fields.to_string().as_bytes());
-    Ok(mac.finalize().into_bytes().into())
+/// A row of a chain as it was at one time, to be kept outside the station: a chain that no longer has it was cut or rewritten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    /// An organization's id, or `station`.
+    pub chain: String,
+    pub seq: u64,
+    /// Repeats may have raised it since.
+    pub count: u64,
+    /// Hexadecimal.
+    pub hash: String,
 }
 
-const NOTHING_BEFORE: Hash = [0; 32];
-
-/// Writes a record. A repeat of the chain's last row within a minute raises its count.
-pub fn record(tx: &Tx<'_>, record: Record, now: Timestamp) -> Result<(), Error> {
-    let key = station::audit_key(tx)?;
-    let chain = record.chain;
-    let last = tx.find(LAST, named_params! { ":chain": chain }, row)?;
-    let mut new = Entry {
-        seq: last.as_ref().map_or(1, |last| last.seq + 1),
-        at: now,
-        actor: record.actor,
-        credential: record.credential.map(|credential| credential.as_str().to_owned()),
-        action: record.action.to_owned(),
-        target: record.target,
-        outcome: record.outcome.as_str().to_owned(),
-        count: 1,
-        request_id: record.origin.request_id,
-        detail: record.detail.to_string(),
-        hash: NOTHING_BEFORE,
-    };
-    if let Some(mut last) = last.clone().filter(|last| is_repeat(last, &new)) {
-        let before = rows_from(tx, &chain, last.seq.saturating_sub(1), 1)?
-            .into_iter()
-            .find(|row| row.seq < last.seq);
-        last.count += 1;
-        let hash = hash(&key, &chain, &before.map_or(NOTHING_BEFORE, |row| row.hash), &last)?;
-        tx.execute(
-            REPEAT,
-            named_params! { ":count": last.count as i64, ":hash": hash, ":chain": chain, ":seq": last.seq as i64 },
-        )?;
-        return Ok(());
+impl From<&Entry> for Checkpoint {
+    fn from(entry: &Entry) -> Self {
+        Self {
+            chain: entry.chain.clone(),
+            seq: entry.seq,
+            count: entry.count,
+            hash: hex::encode(&entry.hash),
+        }
     }
-    new.hash = hash(&key, &chain, &last.map_or(NOTHING_BEFORE, |last| last.hash), &new)?;
-    tx.execute(
-        INSERT,
-        named_params! {
-            ":chain": chain, ":seq": new.seq as i64, ":at": new.at, ":actor": new.actor, ":credential": new.credential, ":action": new.action,
-            ":target": new.target, ":outcome": new.outcome, ":count": new.count as i64, ":request_id": new.request_id, ":detail": new.detail,
-            ":hash": new.hash,
-        },
-    )?;
-    Ok(())
 }
 
-fn is_repeat(last: &Entry, new: &Entry) -> bool {
-    let same = last.action == new.action && last.actor == new.actor && last.target == new.target && last.outcome == new.outcome;
-    same && new.at.since(last.at) < REPEAT_WITHIN
-}
-
-fn rows_from(reader: &Reader<'_>, chain: &str, from: u64, limit: u32) -> Result<Vec<Entry>, Error> {
+fn rows_from(reader: &super::Reader<'_>, chain: &str, from: u64, limit: u32) -> Result<Vec<Entry>, super::Error> {
     reader.list(FROM, named_params! { ":chain": chain, ":from": from as i64, ":limit": limit }, row)
-}
-
-/// Rows of a chain before `before`, the newest first.
-pub fn list(reader: &Reader<'_>, chain: &str, before: Option<u64>, limit: u32) -> Result<Vec<Entry>, Error> {
-    let before = before.map_or(i64::MAX, |seq| seq as i64);
-    reader.list(BEFORE, named_params! { ":chain": chain, ":before": before, ":limit": limit }, row)
-}
-
-/// What a walk along a chain found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verified {
-    /// All rows fit.
-    Intact { rows: u64 },
-    /// This row, or one before it, was changed, or rows are missing before it.
-    BrokenAt { seq: u64 },
-}
-
-const VERIFY_PAGE: u32 = 1_000;
-
-/// Walks a chain from its first row.
-pub fn verify(tx: &Tx<'_>, chain: &str) -> Result<Verified, Error> {
-    let key = station::audit_key(tx)?;
-    let (mut before, mut next) = (NOTHING_BEFORE, 1);
-    loop {
-        let page = rows_from(tx, chain, next, VERIFY_PAGE)?;
-        if page.is_empty() {
-            return Ok(Verified::Intact { rows: next - 1 });
-        }
-        for row in page {
-            if row.seq != next || hash(&key, chain, &before, &row)? != row.hash {
-                return Ok(Verified::BrokenAt { seq: row.seq });
-            }
-            before = row.hash;
-            next += 1;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::tests::fixture;
-    use super::*;
-
-    async fn write(store: &super::super::Store, action: &'static str, at: i64) {
-        let entry = Record::new("station", action, "x");
-        store.write(move |tx| record(tx, entry, Timestamp::from_ms(at))).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn repeats_within_a_minute_are_one_row_and_the_chain_holds() {
-        let store = fixture().store;
-        for (action, at) in [("a", 0), ("a", 1_000), ("b", 2_000), ("a", 3_000), ("a", 70_000)] {
-            write(&store, action, at).await;
-        }
-        let rows = store.read(|reader| list(reader, "station", None, 10)).await.unwrap();
-        let counts: Vec<_> = rows.iter().rev().map(|row| (row.action.as_str(), row.count)).collect();
-        assert_eq!(counts, [("a", 2), ("b", 1), ("a", 1), ("a", 1)]);
-        assert_eq!(store.write(|tx| verify(tx, "station")).await.unwrap(), Verified::Intact { rows: 4 });
-    }
-
-    #[tokio::test]
-    async fn a_changed_row_and_a_deleted_row_are_noticed() {
-        let store = fixture().store;
-        for (action, at) in [("a", 0), ("b", 1), ("c", 2)] {
-            write(&store, action, at).await;
-        }
-        let deleted = store.write(|tx| tx.execute("DELETE FROM audit_log WHERE seq = 2", [])).await;
-        assert!(deleted.is_err(), "rows cannot be deleted");
-        store
-            .write(|tx| tx.execute("UPDATE audit_log SET target = 'y' WHERE seq = 2", []))
-            .await
-            .unwrap();
-        assert_eq!(
-            store.write(|tx| verify(tx, "station")).await.unwrap(),
-            Verified::BrokenAt { seq: 2 }
-        );
-    }
 }

@@ -32,6 +32,9 @@ pub enum Error {
     /// The run was started again elsewhere; this start must stop writing.
     #[error("another start of this run has taken over")]
     Fenced,
+    /// Whoever started the run may not have it any more: it makes no further call.
+    #[error("the run is held until somebody adopts it")]
+    Held,
     /// Another process uses the data directory.
     #[error("another AgentStation is using {}; stop it, or choose another --data directory", .0.display())]
     Locked(PathBuf),

@@ -15,12 +15,13 @@ use crate::domain::call::EffectClass;
 use crate::domain::id::{OrgId, RunId};
 use crate::domain::journal::{Entry, NewEntry, Payload, PayloadRef, kind};
 use crate::domain::limits::{META_BYTES_MAX, PAYLOAD_INLINE_BYTES_MAX};
+use crate::domain::run::Holds;
 use crate::domain::time::Timestamp;
 
 pub(super) const ALLOCATE: &str =
     "UPDATE runs SET next_seq = next_seq + :entries, journal_bytes = journal_bytes + :bytes, calls = calls + :calls
     WHERE id = :run AND org_id = :org AND (:fence IS NULL OR fence = :fence)
-    RETURNING next_seq, journal_bytes, calls";
+    RETURNING next_seq, journal_bytes, calls, holds";
 pub(super) const INSERT: &str = "INSERT INTO journal
     (run_id, seq, at, lane, attempt, segment, call, sub, phase, kind, class, fingerprint, fuel, step, actor, audience, meta,
      request, request_ref, request_bytes, response, response_ref, response_bytes)
@@ -65,6 +66,7 @@ pub struct Appended {
     /// Of the whole run.
     pub journal_bytes: u64,
     pub calls: u64,
+    pub holds: Holds,
 }
 
 /// Appends entries in order. With a fence, only for the start that holds it.
@@ -81,9 +83,9 @@ pub fn append(tx: &Tx<'_>, org: OrgId, run: RunId, fence: Option<u64>, entries: 
         ":fence": fence.map(|fence| fence as i64),
     };
     let allocated = tx.find(ALLOCATE, params, |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get(3)?))
     })?;
-    let (next, journal_bytes, calls) = allocated.ok_or(Error::Fenced)?;
+    let (next, journal_bytes, calls, holds) = allocated.ok_or(Error::Fenced)?;
     let first = next - entries.len() as i64;
     for (seq, entry) in (first..).zip(entries) {
         insert(tx, org, &run_text, seq, entry)?;
@@ -93,6 +95,7 @@ pub fn append(tx: &Tx<'_>, org: OrgId, run: RunId, fence: Option<u64>, entries: 
         last_seq: (next - 1) as u64,
         journal_bytes: journal_bytes as u64,
         calls: calls as u64,
+        holds,
     })
 }
 

@@ -10,6 +10,8 @@ use crate::domain::time::Timestamp;
 
 pub(super) const OF_SEGMENT: &str = "SELECT COALESCE(sum(CASE state WHEN 'reserved' THEN reserved_micros ELSE cost_micros END), 0)
     FROM ledger WHERE org_id = :org AND run_id = :run AND segment = :segment";
+pub(super) const OF_RUN: &str = "SELECT COALESCE(sum(CASE state WHEN 'reserved' THEN reserved_micros ELSE cost_micros END), 0)
+    FROM ledger WHERE org_id = :org AND run_id = :run";
 pub(super) const RESERVE: &str = "INSERT INTO ledger
     (id, org_id, workspace_id, environment, run_id, agent_id, segment, call, sub, try, provider, model, state, reserved_micros, created_at)
     VALUES (:id, :org, :workspace, :environment, :run, :agent, :segment, :call, :sub, :try, :provider, :model, 'reserved', :reserved, :now)";
@@ -123,6 +125,13 @@ fn add_lost(tx: &Tx<'_>, org: OrgId, run: RunId, lost: &[i64]) -> Result<(), Err
 /// What a segment has spent or reserved, in micro-dollars.
 pub fn of_segment(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Result<u64, Error> {
     reader.get(OF_SEGMENT, named_params! { ":org": org, ":run": run, ":segment": segment }, |row| {
+        row.get::<_, i64>(0).map(|micros| micros as u64)
+    })
+}
+
+/// What a run has spent or reserved, in micro-dollars.
+pub fn of_run(reader: &Reader<'_>, org: OrgId, run: RunId) -> Result<u64, Error> {
+    reader.get(OF_RUN, named_params! { ":org": org, ":run": run }, |row| {
         row.get::<_, i64>(0).map(|micros| micros as u64)
     })
 }

@@ -23,6 +23,9 @@ pub(super) const MEMBERSHIP: &str = "SELECT p.name, p.station_admin, o.id, o.pla
     WHERE m.principal_id = :principal AND p.disabled_at IS NULL AND o.deleted_at IS NULL AND (:org IS NULL OR o.slug = :org OR o.id = :org)
     ORDER BY (o.id = :chosen_org) DESC, m.created_at, o.id LIMIT 1";
 
+pub(super) const ID_OF: &str = "SELECT id FROM orgs WHERE slug = :name OR id = :name";
+pub(super) const OF_PRINCIPAL: &str = "SELECT org_id FROM members WHERE principal_id = :principal ORDER BY org_id LIMIT 100";
+
 pub fn insert(tx: &Tx<'_>, id: OrgId, slug: &str, name: &str, plan: Plan, now: Timestamp) -> Result<(), Error> {
     tx.execute(
         INSERT,
@@ -99,4 +102,14 @@ pub fn membership(reader: &Reader<'_>, principal: PrincipalId, tenant: &Tenant) 
             is_only_workspace: cells.take::<i64>()? < 2,
         })
     })
+}
+
+/// The organization with this short name or id.
+pub fn id_of(reader: &Reader<'_>, name: &str) -> Result<Option<OrgId>, Error> {
+    reader.find(ID_OF, named_params! { ":name": name }, |row| row.get(0))
+}
+
+/// The organizations that a principal is a member of.
+pub fn of_principal(reader: &Reader<'_>, principal: PrincipalId) -> Result<Vec<OrgId>, Error> {
+    reader.list(OF_PRINCIPAL, named_params! { ":principal": principal }, |row| row.get(0))
 }

@@ -8,7 +8,7 @@ mod read;
 pub mod retry;
 
 pub use end::{Tell, Touched, cancel, forget_waits, outcome, settle};
-pub use family::{Above, Child, chain, children, list_children};
+pub use family::{Above, Child, agent_name, chain, children, list_children};
 pub use queue::{Claimed, claim, next_wake, recover_expired, recover_foreign, renew};
 pub use read::{Filter, Run, count_of_agent, get, list, list_sessions};
 #[cfg(test)]

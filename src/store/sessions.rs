@@ -10,6 +10,7 @@ use crate::domain::time::Timestamp;
 
 pub(super) const INSERT: &str = "INSERT INTO sessions (id, token_hash, principal_id, created_at, seen_at, expires_at, user_agent, address, factor,
     proved_at, org_id, workspace_id) VALUES (:id, :hash, :principal, :now, :now, :expires, :user_agent, :address, :factor, :now, :org, :workspace)";
+pub(super) const SIGNED_IN: &str = "UPDATE users SET signed_in_at = :now WHERE principal_id = :principal";
 pub(super) const FIND: &str = "SELECT s.id, s.principal_id, p.name, s.seen_at, s.expires_at, s.proved_at, s.org_id, s.workspace_id
     FROM sessions s JOIN principals p ON p.id = s.principal_id WHERE s.token_hash = :hash AND p.disabled_at IS NULL";
 pub(super) const TOUCH: &str = "UPDATE sessions SET seen_at = :now WHERE id = :id";
@@ -76,6 +77,7 @@ pub fn insert(tx: &Tx<'_>, new: &NewSession) -> Result<(), Error> {
             ":workspace": new.workspace,
         },
     )?;
+    tx.execute(SIGNED_IN, named_params! { ":principal": new.principal, ":now": new.created_at })?;
     Ok(())
 }
 

@@ -8,11 +8,18 @@ use crate::domain::hex;
 pub(super) const FIND: &str = "SELECT value FROM station WHERE key = :key";
 pub(super) const INSERT: &str = "INSERT INTO station (key, value) VALUES (:key, :value)";
 
+/// The secret under a name, where there is one.
+fn find(reader: &Reader<'_>, name: &str) -> Result<Option<[u8; 32]>, Error> {
+    let known: Option<String> = reader.find(FIND, named_params! { ":key": name }, |row| row.get(0))?;
+    known
+        .map(|text| hex::decode(&text).ok_or_else(|| Error::Corrupt(format!("the station's {name} is no key"))))
+        .transpose()
+}
+
 /// The secret under a name; `fresh` becomes it where there is none.
 fn secret(tx: &Tx<'_>, name: &str, fresh: [u8; 32]) -> Result<[u8; 32], Error> {
-    let known: Option<String> = tx.find(FIND, named_params! { ":key": name }, |row| row.get(0))?;
-    match known {
-        Some(text) => hex::decode(&text).ok_or_else(|| Error::Corrupt(format!("the station's {name} is no key"))),
+    match find(tx, name)? {
+        Some(known) => Ok(known),
         None => {
             tx.execute(INSERT, named_params! { ":key": name, ":value": hex::encode(&fresh) })?;
             Ok(fresh)
@@ -25,11 +32,18 @@ pub fn form_key(tx: &Tx<'_>, fresh: [u8; 32]) -> Result<[u8; 32], Error> {
     secret(tx, "form_key", fresh)
 }
 
-/// The key that chains the audit log.
+const AUDIT_KEY: &str = "audit_key";
+
+/// The key that chains the audit log; none before the first row.
+pub(super) fn find_audit_key(reader: &Reader<'_>) -> Result<Option<[u8; 32]>, Error> {
+    find(reader, AUDIT_KEY)
+}
+
+/// The key that chains the audit log, made where there is none.
 pub(super) fn audit_key(tx: &Tx<'_>) -> Result<[u8; 32], Error> {
     let mut fresh = [0; 32];
     getrandom::fill(&mut fresh).map_err(|error| Error::Internal(error.into()))?;
-    secret(tx, "audit_key", fresh)
+    secret(tx, AUDIT_KEY, fresh)
 }
 
 const MASTER_KEY: &str = "master_key";

@@ -265,9 +265,6 @@ fn statements() -> Vec<&'static str> {
         agents::UPDATE,
         artifacts::FIND,
         artifacts::LIST,
-        audit::LAST,
-        audit::BEFORE,
-        audit::FROM,
         blobs::FIND,
         blobs::CHUNKS,
         approvals::QUEUE,
@@ -283,10 +280,6 @@ fn statements() -> Vec<&'static str> {
         journal::GET,
         journal::RECORDED,
         journal::MADE,
-        keys::FIND,
-        keys::LIST,
-        keys::TOUCH,
-        keys::REVOKE,
         ledger::SETTLE,
         ledger::SETTLE_LOST,
         ledger::SETTLE_LEFT,
@@ -304,6 +297,8 @@ fn statements() -> Vec<&'static str> {
         memory::SEARCH,
         orgs::SLUGS,
         orgs::MEMBERSHIP,
+        orgs::OF_PRINCIPAL,
+        orgs::ID_OF,
         overview::LIVE,
         overview::ENDED,
         payloads::FIND,
@@ -339,7 +334,6 @@ fn statements() -> Vec<&'static str> {
         users::SET_EMAIL,
         users::STANDINGS,
         users::IS_STATION_ADMIN,
-        users::NAMES,
     ];
     all.extend(journal::STEPS_SQL);
     all.extend(runs::HOLDS_SQL);
@@ -358,7 +352,16 @@ fn statements() -> Vec<&'static str> {
     ]);
     all.extend([
         approvals::GRANT,
+        approvals::GRANTS,
         approvals::USE_GRANT,
+        approvals::VOTES,
+        ledger::OF_RUN,
+        policy::HEAD,
+        policy::NEWEST,
+        policy::GET,
+        policy::BEFORE,
+        policy::ROLES,
+        policy::INSERT,
         agents::LATEST,
         journal::REPLIES,
         ledger::OF_SEGMENT,
@@ -402,15 +405,30 @@ fn statements() -> Vec<&'static str> {
         runs::MARK_SESSION,
         runs::BACK_TO_MESSAGE,
     ]);
+    all.extend(members::SQL);
+    all.extend(invitations::SQL);
+    all.extend(super::keys::SQL);
     all.extend(forks::SQL);
     all.extend(totp::SQL);
     all.extend(passkeys::SQL);
     all.extend(runs::READ_SQL);
+    all.extend(security_check::SQL);
+    all.push(sessions::SIGNED_IN);
+    all.extend(audit::SQL);
+    all.extend(persons::SQL);
+    all.extend(persons::FORGET);
+    all.extend(persons::PARTS.map(|(_, sql)| sql));
     all
 }
 
 /// Indexes of a few rows, however many the table has: they may be read from end to end.
-const NARROW: &[&str] = &["runs_leased"];
+const NARROW: &[&str] = &[
+    "runs_leased",
+    "members_in_charge",
+    "users_never_signed_in",
+    "api_keys_open",
+    "principals_station_admins",
+];
 
 #[tokio::test]
 async fn no_statement_reads_a_whole_table() {

@@ -9,7 +9,7 @@ use crate::domain::id::{
 };
 use crate::domain::journal::{Lane, Phase};
 use crate::domain::manifest::RuntimeKind;
-use crate::domain::permission::Role;
+use crate::domain::permission::{PrincipalKind, Role};
 use crate::domain::plan::Plan;
 use crate::domain::run::{Environment, Holds, RunState, Trigger, WakeOn};
 use crate::domain::time::Timestamp;
@@ -71,6 +71,7 @@ codes_as_text!(
     Phase,
     EffectClass,
     Role,
+    PrincipalKind,
     RuntimeKind,
     ApprovalKind,
     ApprovalState,

@@ -10,7 +10,6 @@ use crate::domain::time::Timestamp;
 pub(super) const INSERT_PRINCIPAL: &str = "INSERT INTO principals (id, kind, name, created_at) VALUES (:id, 'user', :name, :now)";
 pub(super) const INSERT_USER: &str = "INSERT INTO users (principal_id, email, password_hash, password_changed_at)
     VALUES (:id, :email, :hash, :now) ON CONFLICT (email) DO NOTHING";
-pub(super) const ADD_MEMBER: &str = "INSERT INTO members (org_id, principal_id, role, created_at) VALUES (:org, :principal, :role, :now)";
 macro_rules! select {
     ($condition:literal) => {
         concat!(
@@ -21,12 +20,7 @@ macro_rules! select {
 }
 pub(super) const FIND_BY_EMAIL: &str = select!("u.email = :email");
 pub(super) const FIND: &str = select!("u.principal_id = :id");
-pub(super) const NAMES: &str =
-    "SELECT p.id, p.name FROM members m JOIN principals p ON p.id = m.principal_id WHERE m.org_id = :org ORDER BY p.name LIMIT 1000";
 pub(super) const ANY: &str = "SELECT EXISTS (SELECT 1 FROM users)";
-pub(super) const FIRST_OWNER: &str =
-    "SELECT m.principal_id FROM members m JOIN orgs o ON o.id = m.org_id JOIN principals p ON p.id = m.principal_id
-    WHERE o.slug = :slug AND m.role = 'owner' AND p.disabled_at IS NULL ORDER BY m.created_at LIMIT 1";
 pub(super) const SET_PASSWORD: &str = "UPDATE users SET password_hash = :hash, password_changed_at = :now WHERE principal_id = :id";
 pub(super) const SET_NAME: &str = "UPDATE principals SET name = :name WHERE id = :id";
 pub(super) const SET_EMAIL: &str = "UPDATE OR IGNORE users SET email = :email WHERE principal_id = :id";
@@ -80,30 +74,12 @@ pub fn insert(tx: &Tx<'_>, id: PrincipalId, new: &NewUser<'_>, now: Timestamp) -
     }
 }
 
-pub fn add_member(tx: &Tx<'_>, org: OrgId, principal: PrincipalId, role: Role, now: Timestamp) -> Result<(), Error> {
-    tx.execute(
-        ADD_MEMBER,
-        named_params! { ":org": org, ":principal": principal, ":role": role, ":now": now },
-    )?;
-    Ok(())
-}
-
 pub fn find_by_email(reader: &Reader<'_>, email: &str) -> Result<Option<User>, Error> {
     reader.find(FIND_BY_EMAIL, named_params! { ":email": email }, user)
 }
 
 pub fn find(reader: &Reader<'_>, id: PrincipalId) -> Result<Option<User>, Error> {
     reader.find(FIND, named_params! { ":id": id }, user)
-}
-
-/// The members of an organization by name.
-pub fn names(reader: &Reader<'_>, org: OrgId) -> Result<Vec<(PrincipalId, String)>, Error> {
-    reader.list(NAMES, named_params! { ":org": org }, |row| Ok((row.get(0)?, row.get(1)?)))
-}
-
-/// The earliest owner of the organization with this short name.
-pub fn first_owner(reader: &Reader<'_>, slug: &str) -> Result<Option<PrincipalId>, Error> {
-    reader.find(FIRST_OWNER, named_params! { ":slug": slug }, |row| row.get(0))
 }
 
 /// Whether there is any user: a station without one is not set up.

@@ -139,7 +139,7 @@ impl Line {
         for (name, value) in self.fields {
             object.entry(name).or_insert(value);
         }
-        format!("{}\n", Value::Object(object))
+        format!("{}\n", text::json(&Value::Object(object).to_string()))
     }
 
     fn human(self, colour: bool) -> String {

@@ -23,7 +23,7 @@ fn a_json_line_has_the_fields_of_its_spans_at_the_top() {
         let request = tracing::info_span!("request", request_id = "req_1", org = "org_1", run_id = tracing::field::Empty);
         let _in_request = request.enter();
         request.record("run_id", "run_1");
-        tracing::warn!(calls = 3, slow = true, "the run is \u{1b}[2Jslow");
+        tracing::warn!(calls = 3, slow = true, "the run is \u{1b}[2Jslow\u{9b}\u{202e}");
     });
     assert_eq!(text.matches('\n').count(), 1);
     let line: Value = serde_json::from_str(&text).unwrap();
@@ -32,7 +32,7 @@ fn a_json_line_has_the_fields_of_its_spans_at_the_top() {
         json!({
             "time": "2025-11-21T04:40:00.120Z",
             "level": "warn",
-            "message": "the run is \u{1b}[2Jslow",
+            "message": "the run is \u{1b}[2Jslow\u{9b}\u{202e}",
             "target": "agentstation::telemetry::tests",
             "request_id": "req_1",
             "org": "org_1",
@@ -41,7 +41,7 @@ fn a_json_line_has_the_fields_of_its_spans_at_the_top() {
             "slow": true,
         })
     );
-    assert!(!text.contains('\u{1b}'));
+    assert!(!text.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{text}");
 }
 
 #[test]

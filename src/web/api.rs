@@ -1,17 +1,26 @@
 //! The JSON API, version 1: one file a resource, its bodies beside its handlers.
 
+pub mod adoption;
 pub mod agents;
 pub mod approvals;
 pub mod artifacts;
+pub mod audit;
 pub mod children;
 pub mod dead_letters;
 pub mod events;
 pub mod fork;
 pub mod holds;
 pub mod idempotency;
+pub mod invitations;
+pub mod keys;
+pub mod members;
 pub mod messages;
+pub mod persons;
+pub mod policy;
 pub mod reset_links;
+pub mod roles;
 pub mod runs;
+pub mod service_principals;
 pub mod stream;
 pub mod verify;
 pub mod versions;
@@ -26,7 +35,7 @@ use serde::Serialize;
 use super::assets::is_known;
 use super::problem::Problem;
 use crate::domain::error::ErrorCode;
-use crate::domain::id::{ApprovalId, RunId};
+use crate::domain::id::{ApprovalId, InvitationId, PrincipalId, RunId};
 use crate::domain::permission::{Actor, Credential};
 
 /// The names in a route's address.
@@ -61,6 +70,22 @@ impl Segments {
     /// What is no approval's id is not found, like one that is not there.
     pub fn approval(&self) -> Result<ApprovalId, Problem> {
         self.text("approval").parse().map_err(|_| Problem::not_found())
+    }
+
+    /// The principal that the address names.
+    ///
+    /// # Errors
+    /// What is no principal's id is not found, like one that is not there.
+    pub fn principal(&self) -> Result<PrincipalId, Problem> {
+        self.text("principal").parse().map_err(|_| Problem::not_found())
+    }
+
+    /// The invitation that the address names.
+    ///
+    /// # Errors
+    /// What is no invitation's id is not found, like one that is not there.
+    pub fn invitation(&self) -> Result<InvitationId, Problem> {
+        self.text("invitation").parse().map_err(|_| Problem::not_found())
     }
 
     /// Whether it is clear which workspace the request is about. One that the address names is the actor's already, see

@@ -66,7 +66,7 @@ fn wants_html(request: &ServiceRequest) -> bool {
 
 /// Paths whose answers are never a page.
 pub fn is_for_programs(path: &str) -> bool {
-    ["/api/", "/ws/", "/healthz", "/readyz"]
+    ["/api/", "/ws/", "/healthz", "/readyz", "/csp-reports"]
         .iter()
         .any(|prefix| path.starts_with(prefix))
 }

@@ -17,6 +17,7 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use crate::domain::error::ErrorCode;
 use crate::domain::id::{PrincipalId, SessionId};
 use crate::domain::permission::{Access, Actor, DenyReason, Permission, Resource, authorize};
+use crate::services::audit::Denial;
 
 use super::middleware::identity::{Identity, Known};
 use super::problem::Problem;
@@ -109,6 +110,20 @@ impl From<&Person> for auth::Person {
     }
 }
 
+impl Person {
+    /// Lets somebody go on who has proved within [`PROOF_LASTS`] who they are.
+    ///
+    /// # Errors
+    /// `proof_required`
+    pub fn has_proved(&self, now: Timestamp) -> Result<(), Problem> {
+        if now.since(self.proved_at) < PROOF_LASTS {
+            Ok(())
+        } else {
+            Err(proof_required())
+        }
+    }
+}
+
 /// The route is for those with a permission who, in a browser, have proved within [`PROOF_LASTS`] who they are.
 #[derive(Debug)]
 pub struct Proved<P> {
@@ -173,11 +188,20 @@ impl<P: Grants> FromRequest for Proved<P> {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(permitted(request, P::PERMISSION).and_then(|known| {
-            check_proof(request, &known)?;
-            Ok(Self {
-                known,
-                permission: PhantomData,
-            })
+            let now = request.app_data::<web::Data<State>>().map(|state| state.app.clock.now());
+            match (known.proved_at, now) {
+                (Some(at), Some(now)) if now.since(at) >= PROOF_LASTS => {
+                    request.extensions_mut().insert(Denial {
+                        permission: P::PERMISSION,
+                        why: "proof",
+                    });
+                    Err(proof_required())
+                }
+                _ => Ok(Self {
+                    known,
+                    permission: PhantomData,
+                }),
+            }
         }))
     }
 }
@@ -249,10 +273,24 @@ fn permitted(request: &HttpRequest, permission: Permission) -> Result<Rc<Known>,
     match authorize(&known.actor, permission, own) {
         Access::Allow => Ok(known),
         Access::Deny(reason) => {
-            request.extensions_mut().insert(Denied(permission));
+            let why = match reason {
+                DenyReason::Foreign => "foreign",
+                DenyReason::Role => "role",
+                DenyReason::Scope => "scope",
+            };
+            request.extensions_mut().insert(Denial { permission, why });
             Err(denied(permission, reason))
         }
     }
+}
+
+/// The answer to somebody who is to prove first who they are.
+pub fn proof_required() -> Problem {
+    Problem::new(
+        ErrorCode::ProofRequired,
+        "This is sensitive, and it is a while since you proved who you are.",
+    )
+    .hint("Confirm it on the page /prove, then do it again.")
 }
 
 fn only_browsers() -> Problem {
@@ -267,10 +305,6 @@ fn bad_key() -> Problem {
 impl<P: Grants> Declares for Authorized<P> {
     const NEEDS: Needs = Needs::Permission(P::PERMISSION);
 }
-
-/// Left in a request that was refused for want of a permission, for the audit log.
-#[derive(Clone, Copy, Debug)]
-pub struct Denied(pub Permission);
 
 fn known(request: &HttpRequest) -> Result<Rc<Known>, Problem> {
     match Identity::of(request) {

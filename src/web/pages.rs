@@ -4,17 +4,22 @@
 
 pub mod account;
 pub mod agents;
+pub mod api_reference;
 pub mod approvals;
 pub mod dead_letters;
 pub mod errors;
 mod filters;
+pub mod invitation;
+mod keys;
 pub mod overview;
 pub mod passkeys;
 pub mod reset;
 pub mod runs;
 pub mod second_step;
+pub mod security_check;
 pub mod sessions;
 pub mod set_up;
+pub mod settings;
 pub mod sign_in;
 pub mod station;
 mod view;
@@ -49,7 +54,7 @@ fn shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<S
 
 /// The frame of a page of the settings: of the organization, and for station admins of the station.
 fn settings_shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<String>, here: &str) -> Shell {
-    let pages: [(&str, &str, Permission); 10] = [
+    let pages: [(&str, &str, Permission); 11] = [
         ("/settings", "Organization", Permission::OrgRead),
         ("/settings/workspaces", "Workspaces", Permission::OrgRead),
         ("/settings/members", "Members", Permission::OrgRead),
@@ -60,6 +65,7 @@ fn settings_shell(state: &State, request: &HttpRequest, known: &Known, title: im
         ("/station/orgs", "Organizations", Permission::StationManage),
         ("/station/mail", "Mail", Permission::StationManage),
         ("/station/security", "Security", Permission::StationManage),
+        ("/station/audit", "Station’s audit log", Permission::StationManage),
     ];
     let open = pages.into_iter().filter(|(_, _, permission)| may(&known.actor, *permission));
     Shell {
@@ -75,6 +81,7 @@ fn account_shell(state: &State, request: &HttpRequest, known: &Known, title: imp
         ("/account/sign-in", "Signing in"),
         ("/account/sessions", "Sessions"),
         ("/account/keys", "API keys"),
+        ("/account/data", "Your data"),
     ];
     Shell {
         tabs: pages.into_iter().map(|(path, word)| tab(path, word, here)).collect(),
@@ -104,6 +111,14 @@ fn notice(request: &HttpRequest) -> Option<Notice> {
         "passkey-removed" => "The passkey is removed: it lets nobody in any more.",
         "session-revoked" => "The session is signed out. What it had open is closed.",
         "sessions-revoked" => "All your other sessions are signed out.",
+        "service-made" => "The service is there. It does nothing until it has a key.",
+        "service-removed" => "The service is removed, its keys are revoked, and its runs wait for somebody to adopt them.",
+        "role-changed" => "The role is changed, from now on.",
+        "member-removed" => "Removed. Their keys are revoked, and their runs wait for somebody to adopt them.",
+        "runs-adopted" => "The runs are yours now and go on.",
+        "run-adopted" => "The run is yours now and goes on.",
+        "invitation-revoked" => "The invitation is withdrawn. Its link no longer works.",
+        "joined" => "You are a member now.",
         "password-changed" => "The password is changed. Your other sessions are signed out.",
         "retried" => "It is tried again from the call that failed.",
         "discarded" => "Put away. It is no dead letter any more.",
@@ -111,6 +126,7 @@ fn notice(request: &HttpRequest) -> Option<Notice> {
         "paused" => "Paused. It goes on where it stood when someone resumes it.",
         "resumed" => "It goes on.",
         "cancelled" => "Asked it to stop.",
+        "policy-stored" => "Stored. It holds from the next call of every run.",
         _ => return None,
     };
     Some(Notice {

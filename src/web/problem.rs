@@ -218,6 +218,10 @@ impl Problem {
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
+        if self.code == ErrorCode::TooSlow {
+            // The rest of the body may still be on its way.
+            answer.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
+        }
         if self.code == ErrorCode::Unauthenticated {
             answer
                 .headers_mut()
@@ -239,6 +243,10 @@ pub const fn status_of(code: ErrorCode) -> StatusCode {
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::Conflict | ErrorCode::AlreadyExists | ErrorCode::IdempotencyInProgress => StatusCode::CONFLICT,
         ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::UriTooLong => StatusCode::URI_TOO_LONG,
+        ErrorCode::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        ErrorCode::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        ErrorCode::Misdirected => StatusCode::MISDIRECTED_REQUEST,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::Busy => StatusCode::SERVICE_UNAVAILABLE,
@@ -266,6 +274,10 @@ pub const fn title_of(code: ErrorCode) -> &'static str {
         ErrorCode::IdempotencyMismatch => "This Idempotency-Key was used for another request",
         ErrorCode::IdempotencyInProgress => "The first request with this Idempotency-Key is still at work",
         ErrorCode::TooLarge => "Too large",
+        ErrorCode::UriTooLong => "The address is too long",
+        ErrorCode::HeadersTooLarge => "The headers are too large",
+        ErrorCode::TooSlow => "The request came too slowly",
+        ErrorCode::Misdirected => "Not the name of this station",
         ErrorCode::UnsupportedMediaType => "Content type not supported",
         ErrorCode::AgentRejected => "The agent cannot be taken as it is",
         ErrorCode::RateLimited => "Too many requests",
@@ -291,6 +303,7 @@ impl From<services::Error> for Problem {
                 .hint("Ask whoever looks after the station for a larger plan, or remove what is no longer needed."),
             Error::Forbidden(permission) => Self::new(ErrorCode::Forbidden, format!("You may not do this: it needs {permission}."))
                 .hint("Ask an owner or admin of the organization."),
+            Error::Refused(why) => Self::new(ErrorCode::Forbidden, why),
             Error::WrongCredentials => Self::new(ErrorCode::Unauthenticated, "The e-mail address or the password is wrong."),
             Error::RateLimited(wait) => {
                 Self::new(ErrorCode::RateLimited, "Too many failed tries. Wait a moment before the next.").retry_after(wait)

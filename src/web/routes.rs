@@ -14,10 +14,10 @@ use std::rc::Rc;
 
 use actix_web::http::{Method, header};
 use actix_web::middleware::from_fn;
-use actix_web::{FromRequest, Handler, HttpResponse, Responder, Route, web};
+use actix_web::{FromRequest, Handler, HttpResponse, Responder, Route, guard, web};
 
 use super::extract::{Declares, Needs};
-use super::{api, assets, health, openapi, pages, ws};
+use super::{api, assets, csp_reports, health, openapi, pages, ws};
 
 /// One line of the table.
 pub struct Line {
@@ -58,7 +58,16 @@ where
         method,
         path,
         needs: Args::NEEDS,
-        make: Box::new(move || web::method(for_route.clone()).to(handler.clone())),
+        make: Box::new(move || {
+            let route = web::route();
+            // Whatever can be read can also be asked about.
+            let route = if for_route == Method::GET {
+                route.guard(guard::Any(guard::Get()).or(guard::Head()))
+            } else {
+                route.guard(guard::Method(for_route.clone()))
+            };
+            route.to(handler.clone())
+        }),
     }
 }
 
@@ -114,6 +123,7 @@ pub fn table() -> Vec<Line> {
         get("/readyz", health::ready),
         get("/static/{path:.+}", assets::show),
         get("/api/v1/openapi.json", openapi::show),
+        post("/csp-reports", csp_reports::receive),
         get("/ws/runs/{run}", ws::runs::open),
     ];
     lines.extend(page_lines());
@@ -271,7 +281,11 @@ pub fn configure(config: &mut web::ServiceConfig) {
         if line.method == Method::POST && line.path.starts_with("/api/") && once {
             keyed.insert(line.path, line.needs);
         }
-        methods.entry(line.path).or_default().push(line.method.clone());
+        let allowed = methods.entry(line.path).or_default();
+        allowed.push(line.method.clone());
+        if line.method == Method::GET {
+            allowed.push(Method::HEAD);
+        }
         let route = (line.make)();
         match resources.iter().position(|(path, _)| *path == line.path) {
             Some(at) => {

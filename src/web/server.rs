@@ -7,17 +7,15 @@ use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::{App as ActixApp, HttpResponse, HttpServer, web};
 
-use super::middleware::{counts::counts, csrf::csrf, identity::identity, rates::rates, shell::shell};
+use super::middleware::{bounds::bounds, counts::counts, csrf::csrf, identity::identity, pace::pace, rates, shell::shell};
 use super::problem::Problem;
 use super::routes;
 use super::state::State;
 
-/// For the first byte to the end of the headers.
-const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// For a client to take note that its connection ends.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// What is still at work after this is cut off.
 pub const DRAIN_SECONDS: u64 = 25;
-const CONNECTIONS_MAX: usize = 8_192;
 
 /// A server that listens.
 pub struct Server {
@@ -26,13 +24,18 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves `state` on `listener` until its shutdown token is cancelled or the handle stops it.
+    /// Serves `state` on `listener` until its shutdown token is cancelled or the handle stops it. Needs an actix system.
     ///
     /// # Errors
     /// Of the operating system.
     pub fn new(listener: TcpListener, state: State, workers: usize) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         let shutdown = state.app.supervisor.stopping().clone();
+        let workers = workers.max(1);
+        let patience = state.settings.patience;
+        let connections_max = state.settings.connections as usize;
+        let connections = state.connections.clone();
+        actix_web::rt::spawn(connections.clone().watch());
         let state = web::Data::new(state);
         let server = HttpServer::new(move || {
             ActixApp::new()
@@ -41,15 +44,20 @@ impl Server {
                 .default_service(web::to(not_found))
                 // The last wrapped is the first to see a request.
                 .wrap(from_fn(counts))
-                .wrap(from_fn(rates))
+                .wrap(from_fn(rates::by_caller))
                 .wrap(from_fn(identity))
                 .wrap(from_fn(csrf))
+                .wrap(from_fn(rates::by_address))
+                .wrap(from_fn(bounds))
                 .wrap(from_fn(shell))
+                .wrap(from_fn(pace))
         })
-        .workers(workers.max(1))
-        .max_connections(CONNECTIONS_MAX)
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(HEADERS_TIMEOUT)
+        .workers(workers)
+        .max_connections(connections_max.div_ceil(workers))
+        .on_connect(move |stream, extensions| connections.on_connect(stream, extensions))
+        .keep_alive(patience.keep_alive)
+        .client_request_timeout(patience.headers)
+        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         .shutdown_timeout(DRAIN_SECONDS)
         .tcp_nodelay(true)
         .disable_signals()

@@ -4,6 +4,7 @@ import { getJson, postJson } from './api.js';
 import { diff } from './diff.js';
 import { confirmed, h, icon } from './dom.js';
 import { moment } from './run/format.js';
+import { fetchPage } from './page.js';
 import { refreshTimes } from './times.js';
 
 const words = { approve: 'Approved by', edit: 'Approved with changes by', deny: 'Denied by', happened: 'It happened, says', send_again: 'It did not happen and is sent again, says', fail: 'The call fails, says' };
@@ -70,12 +71,23 @@ async function send(form) {
   const buttons = [...card.querySelectorAll('.ap-acts button')];
   for (const button of buttons) button.disabled = true;
   try {
-    settle(card, await postJson(`${address}/decision`, said));
+    const approval = await postJson(`${address}/decision`, said);
+    if (approval.state === 'pending') await showAgain(card);
+    else settle(card, approval);
   } catch (error) {
     for (const button of buttons) button.disabled = false;
     if (error.code === 'conflict') settle(card, await getJson(address), `Somebody was first: ${error.message}`);
     else refuse(card, error.message);
   }
+}
+
+/** Several must agree: the card as it is now, with who did. */
+async function showAgain(card) {
+  const page = await fetchPage(`/approvals/${encodeURIComponent(card.dataset.approval)}`);
+  const fresh = page?.querySelector('[data-approval]');
+  if (!fresh) return;
+  card.replaceWith(document.adoptNode(fresh));
+  refreshTimes(fresh);
 }
 
 /** Shows what an edit changes, while it is typed. */
@@ -149,7 +161,16 @@ export function exchangeCards(region, next) {
   const wanted = new Map([...next.querySelectorAll('[data-approval]')].map((card) => [card.dataset.approval, card]));
   for (const [id, card] of kept) if (!wanted.has(id) && !('settled' in card.dataset)) settleLate(card);
   for (const [id, card] of wanted) {
-    if (kept.has(id)) continue;
+    if (kept.has(id)) {
+      const old = kept.get(id);
+      // Somebody else has said what they think; what is being typed stays.
+      if (old.dataset.votes !== card.dataset.votes && !('settled' in old.dataset) && !old.querySelector('.ap-acts details[open]')) {
+        const fresh = document.adoptNode(card);
+        old.replaceWith(fresh);
+        refreshTimes(fresh);
+      }
+      continue;
+    }
     const fresh = document.adoptNode(card);
     region.append(fresh);
     refreshTimes(fresh);

@@ -23,9 +23,9 @@ export async function open(browser, options = {}) {
   return page;
 }
 
-export async function signIn(page, origin) {
+export async function signIn(page, origin, person = owner) {
   await page.goto(`${origin}/sign-in`);
-  await page.getByLabel('Email').fill(owner.email);
+  await page.getByLabel('Email').fill(person.email);
   await page.getByLabel('Password').fill(owner.password);
   await page.getByRole('button', { name: 'Sign in' }).click();
   await page.getByRole('heading', { name: 'Overview' }).waitFor();

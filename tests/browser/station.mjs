@@ -52,14 +52,15 @@ export class Station {
 
   constructor(folder) { this.folder = folder; }
 
-  /** With `isNew`, nobody owns it yet and `setUpLink` leads to where that changes. Else there is an owner, and an API key. */
-  static async start({ isNew = false } = {}) {
+  /** With `isNew`, nobody owns it yet and `setUpLink` leads to where that changes. Else there is an owner, `people` of the same password, and an API key. */
+  static async start({ isNew = false, people = [] } = {}) {
     const folder = await mkdtemp(join(tmpdir(), 'agentstation-'));
     await writeFile(join(folder, 'rules.toml'), rules);
     await writeFile(join(folder, 'agentstation.toml'), '[models.default]\nprovider = "scripted"\nmodel = "scripted"\nrules = "rules.toml"\n');
     const station = new Station(folder);
     if (!isNew) {
       station.#command(['init', '--email', owner.email, '--name', owner.name, '--password-stdin'], `${owner.password}\n`);
+      for (const { email, name, role } of people) station.#command(['user', 'create', '--email', email, '--name', name, '--role', role, '--password-stdin'], `${owner.password}\n`);
       station.key = station.#command(['key', 'create', '--user', owner.email]).match(/as1_pat_\S+/)[0];
     }
     await station.open('127.0.0.1:0', isNew ? /(\S+\/set-up\?token=\S+)/ : /serving (http:\S+?)"/);

@@ -17,7 +17,7 @@ const HERE: &str = "https://station.example.com";
 fn many_sign_ins() -> Settings {
     Settings {
         rates: Rates {
-            sign_ins: 1_000,
+            sign_in: 1_000,
             ..Rates::default()
         },
         ..Settings::default()

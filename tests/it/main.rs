@@ -8,9 +8,11 @@
     reason = "a test fails loudly"
 )]
 
+mod abuse;
 mod api;
 mod approvals;
 mod asking;
+mod audit;
 mod auth;
 mod cli;
 mod crash;
@@ -19,11 +21,16 @@ mod examples;
 mod failing;
 mod fork;
 mod guests;
+mod hardening;
+mod invitations;
+mod keys;
 mod mail;
 mod matrix;
+mod members;
 mod openapi;
 mod pages;
 mod parsers;
+mod policy;
 mod recovery;
 mod replay;
 mod sandbox;

@@ -14,12 +14,11 @@ use agentstation::store;
 use agentstation::store::users::NewUser;
 use agentstation::web::extract::Needs;
 use agentstation::web::routes::{Line, table};
-use agentstation::web::settings::{Rates, Settings};
 use reqwest::Method;
 use serde_json::Value;
 
 use crate::support::agents::script;
-use crate::support::{Browser, Http, OWNER_EMAIL, PASSWORD, TestStation};
+use crate::support::{Browser, Http, OWNER_EMAIL, PASSWORD, TestStation, unhurried};
 
 /// What a name in a path stands for: ids that are nobody's.
 struct Names {
@@ -177,15 +176,7 @@ const HOMELESS_EMAIL: &str = "hal@example.net";
 impl Fixture {
     async fn new() -> Self {
         let clock = SimClock::at(Timestamp::from_ms(1_790_000_000_000));
-        let rates = Rates {
-            sign_ins: 100_000,
-            api_reads: 1_000_000,
-            api_writes: 1_000_000,
-        };
-        let settings = Settings {
-            rates,
-            ..Settings::default()
-        };
+        let settings = unhurried();
         let station = TestStation::builder().clock(Arc::clone(&clock)).settings(settings).start().await;
         for &role in Role::ALL {
             if role != Role::Owner {
@@ -255,7 +246,7 @@ async fn second_organization(station: &TestStation) -> Actor {
                     let org = OrgId::new(now);
                     store::orgs::insert(tx, org, "other", "Other", Plan::Free, now)?;
                     store::orgs::insert_workspace(tx, org, WorkspaceId::new(now), "default", "default", now)?;
-                    store::users::add_member(tx, org, principal, Role::Owner, now)?;
+                    store::members::insert(tx, org, principal, Role::Owner, now)?;
                 }
             }
             Ok(())
@@ -286,7 +277,9 @@ async fn nobody_and_dead_keys_get_nothing_but_what_is_for_everyone() {
     check(&fixture.with_key(&short), &Caller::DeadKey, "an expired key").await;
     let revoked = fixture.key(&owner, None, keys::LASTS_DEFAULT).await;
     let id = agentstation::crypto::api_key::ApiKey::parse(&revoked).unwrap().id;
-    keys::revoke(&station.app, &owner, id, Origin::default()).await.unwrap();
+    keys::revoke(&station.app, &owner, keys::Whose::All, id, Origin::default())
+        .await
+        .unwrap();
     check(&fixture.with_key(&revoked), &Caller::DeadKey, "a revoked key").await;
 }
 

@@ -26,7 +26,7 @@ const STEP: Duration = Duration::from_secs(30);
 async fn station(clock: &Arc<SimClock>) -> TestStation {
     let settings = Settings {
         rates: Rates {
-            sign_ins: 1_000,
+            sign_in: 1_000,
             ..Rates::default()
         },
         ..Settings::default()
@@ -605,10 +605,10 @@ async fn an_admin_of_one_organization_does_not_reach_an_account_of_two() {
         .store
         .write(move |tx| {
             use agentstation::domain::plan::Plan;
-            use agentstation::store::{orgs, users};
+            use agentstation::store::{members, orgs};
             orgs::insert(tx, org, "other", "Other", Plan::Free, now)?;
             orgs::insert_workspace(tx, org, agentstation::domain::id::WorkspaceId::new(now), "default", "default", now)?;
-            users::add_member(tx, org, viewer_id, Role::Viewer, now)
+            members::insert(tx, org, viewer_id, Role::Viewer, now)
         })
         .await
         .unwrap();

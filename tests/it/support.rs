@@ -27,7 +27,7 @@ use agentstation::services::users::NewUser;
 use agentstation::services::{App, keys, setup, users};
 use agentstation::store::{Options, Store, Synchronous};
 use agentstation::web::server;
-use agentstation::web::settings::Settings;
+use agentstation::web::settings::{Rates, Settings};
 use agentstation::web::state::State;
 use tempfile::TempDir;
 
@@ -243,6 +243,23 @@ impl TestStation {
 impl Drop for TestStation {
     fn drop(&mut self) {
         self.app.supervisor.stopping().cancel();
+    }
+}
+
+/// Settings for a test that asks more in a minute than anybody would.
+pub fn unhurried() -> Settings {
+    const PLENTY: u32 = 10_000_000;
+    Settings {
+        rates: Rates {
+            sign_in: PLENTY,
+            read: PLENTY,
+            write: PLENTY,
+            run_start: PLENTY,
+            upload: PLENTY,
+            stream: PLENTY,
+            address_factor: 1,
+        },
+        ..Settings::default()
     }
 }
 

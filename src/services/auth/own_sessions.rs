@@ -1,6 +1,6 @@
 //! One's own sessions: listed, ended, given a new token, proved again.
 
-use super::{Auth, Person, record_of};
+use super::{Auth, Person, audit, record_of};
 use crate::crypto::token;
 use crate::domain::id::SessionId;
 use crate::domain::origin::Origin;
@@ -34,8 +34,8 @@ impl Auth {
             if !sessions::delete_one(tx, person.principal, session)? {
                 return Err(store::Error::NotFound);
             }
-            let record = record_of(tx, person, "session.revoke", &session.to_string(), origin)?;
-            store::audit::record(tx, record, now)
+            let record = record_of(person, "session.revoke", &session.to_string(), origin);
+            audit::of_person(tx, person.principal, &record, now)
         });
         ended.await?;
         self.forget();
@@ -50,8 +50,8 @@ impl Auth {
         let now = self.inner.clock.now();
         let ended = self.inner.store.write(move |tx| {
             sessions::delete_others(tx, person.principal, person.session)?;
-            let record = record_of(tx, person, "session.revoke-others", &person.session.to_string(), origin)?;
-            store::audit::record(tx, record, now)
+            let record = record_of(person, "session.revoke-others", &person.session.to_string(), origin);
+            audit::of_person(tx, person.principal, &record, now)
         });
         ended.await?;
         self.forget();
@@ -66,8 +66,8 @@ impl Auth {
         let now = self.inner.clock.now();
         let proved = self.inner.store.write(move |tx| {
             sessions::prove(tx, person.session, now)?;
-            let record = record_of(tx, person, "session.prove", &person.session.to_string(), origin)?;
-            store::audit::record(tx, record.detail(serde_json::json!({ "by": how })), now)
+            let record = record_of(person, "session.prove", &person.session.to_string(), origin);
+            audit::of_person(tx, person.principal, &record.detail(serde_json::json!({ "by": how })), now)
         });
         Ok(proved.await?)
     }

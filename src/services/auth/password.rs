@@ -2,13 +2,13 @@
 
 use super::throttle::{Place, Try};
 use super::{Auth, Factor, Person, SecondStep, SignIn, SignedIn, audit, users};
-use crate::crypto::{device, password, token};
+use crate::crypto::{device, password};
 use crate::domain::id::PrincipalId;
 use crate::domain::origin::Origin;
 use crate::services::Error;
 use crate::services::users::normalize_email;
-use crate::store::audit::{Outcome, Record};
-use crate::store::{self, totp};
+use crate::store::audit::{Outcome, Record, Subject};
+use crate::store::totp;
 
 /// Tries that a second step has before it begins again with the password.
 const STEP_TRIES: u32 = 5;
@@ -146,14 +146,13 @@ impl Auth {
     }
 
     async fn record_failure(&self, email: &str, origin: Origin) -> Result<(), Error> {
-        // What was typed may be a password in the wrong field: only its hash is kept.
-        let digest = crate::domain::hex::encode(&token::hash(email));
-        let target = digest.get(..16).unwrap_or_default().to_owned();
-        let record = Record::new(audit::STATION, "session.sign-in", &target)
-            .outcome(Outcome::Failed)
-            .origin(origin);
-        let now = self.inner.clock.now();
-        self.inner.store.write(move |tx| store::audit::record(tx, record, now)).await?;
+        let (email, now) = (email.to_owned(), self.inner.clock.now());
+        // What was typed may be a password in the wrong field: only a keyed hash is kept, by which tries are told apart.
+        let typed = self.form_token(&email);
+        self.inner
+            .store
+            .write(move |tx| audit::sign_in_failed(tx, &email, &typed, origin, now))
+            .await?;
         Ok(())
     }
 
@@ -161,10 +160,11 @@ impl Auth {
     pub(in crate::services) async fn record_step_failure(&self, principal: PrincipalId, origin: Origin) -> Result<(), Error> {
         let now = self.inner.clock.now();
         let written = self.inner.store.write(move |tx| {
-            let record = Record::new(&super::chain(tx, principal)?, "session.second-step", &principal.to_string())
+            let record = Record::new(audit::STATION, "session.second-step", &principal.to_string())
                 .outcome(Outcome::Failed)
+                .about(Subject::Principal(principal))
                 .origin(origin);
-            store::audit::record(tx, record, now)
+            audit::of_person(tx, principal, &record, now)
         });
         Ok(written.await?)
     }

@@ -4,25 +4,28 @@ use std::collections::HashMap;
 
 use serde_json::json;
 
+use super::super::App;
 use super::caller::{Caller, Rights};
 use super::children::{self, Startable};
 use super::decisions::{self, Verdict, after};
+use super::policing::Decided;
 use super::{effects, summary};
 use crate::domain::call::{ArtifactInfo, Call, CallResult, EffectClass, Reply};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::journal::{NewEntry, Payload, Phase};
 use crate::domain::limits::{CALLS_AT_ONCE_MAX, WAITS_OPEN_MAX};
-use crate::domain::policy::Decision as Decided;
+use crate::domain::policy::{Policies, RuleName};
 use crate::domain::time::Timestamp;
-use crate::domain::wait::{Handle, Ready, Wait};
+use crate::domain::wait::{AskRequest, Handle, Ready, Wait};
 use crate::runtime::ports::{Begun, Intended, PendingCall, Resumed};
-use crate::store::approvals::{self, NewApproval};
+use crate::store::approvals::NewApproval;
 use crate::store::runs::{self, Touched};
 use crate::store::waits::{self, Key, Kind, NewWait};
 use crate::store::{self, Tx, messages};
 
 /// What a transaction gathers: entries in order, and what is to be written once their numbers are known.
 pub(super) struct Batch<'a> {
+    pub app: &'a App,
     pub caller: &'a Caller,
     pub rights: &'a Rights,
     /// Agents that are to be started, by their call's place among those made at once.
@@ -32,9 +35,13 @@ pub(super) struct Batch<'a> {
     pub artifacts: Vec<(usize, ArtifactInfo, Vec<u8>)>,
     pub approvals: Vec<(usize, NewApproval)>,
     pub touched: Vec<Touched>,
+    /// The policies that hold in this transaction, once a call was decided about.
+    pub policies: Option<Policies>,
+    /// The most that the model calls intended here can cost.
+    pub intended_micros: u64,
 }
 
-type Done<T> = Result<T, store::Error>;
+pub(super) type Done<T> = Result<T, store::Error>;
 
 fn key_of(entry: &NewEntry) -> Key {
     Key {
@@ -62,8 +69,9 @@ const fn key_of_handle(segment: u32, handle: Handle) -> Key {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(caller: &'a Caller, rights: &'a Rights, now: Timestamp, before: Vec<NewEntry>) -> Self {
+    pub(super) fn new(app: &'a App, caller: &'a Caller, rights: &'a Rights, now: Timestamp, before: Vec<NewEntry>) -> Self {
         Self {
+            app,
             caller,
             rights,
             startable: HashMap::new(),
@@ -72,6 +80,8 @@ impl<'a> Batch<'a> {
             artifacts: Vec::new(),
             approvals: Vec::new(),
             touched: Vec::new(),
+            policies: None,
+            intended_micros: 0,
         }
     }
 
@@ -81,8 +91,27 @@ impl<'a> Batch<'a> {
         if pending.resumed == Resumed::Waiting && self.waits(tx, &pending, key)? {
             return Ok(Begun::Waiting(pending));
         }
+        let decided = self.decide(tx, &pending.call)?;
+        let class = self.rights.class(&pending.call);
+        if pending.resumed == Resumed::OpenIntent && class == EffectClass::WriteOnce {
+            let approvers = decided.approvers();
+            let approval = decisions::unknown_outcome(self.caller, key, &pending, approvers, self.now);
+            return self.wait_for_decision(tx, pending, key, approval);
+        }
+        let rule = match decided {
+            Decided::Deny(rule, why) => return self.refuse(tx, pending, key, &rule, why),
+            // An open intent had its leave.
+            Decided::Ask(rule, approvers) if pending.resumed != Resumed::OpenIntent => {
+                if !self.has_leave(tx, &pending, approvers)? {
+                    let approval = decisions::by_rule(self.caller, key, &pending.call, (rule, approvers), self.now);
+                    return self.wait_for_decision(tx, pending, key, approval);
+                }
+                rule
+            }
+            Decided::Ask(rule, _) | Decided::Allow(rule) => rule,
+        };
         match pending.call.clone() {
-            Call::HttpSend(_) | Call::ModelsChat(_) => self.outside(tx, pending, key),
+            Call::HttpSend(_) | Call::ModelsChat(_) => Ok(self.intend(pending, class, &rule)),
             Call::ClockSleep { ms } => self.wait_for(
                 tx,
                 pending,
@@ -91,7 +120,7 @@ impl<'a> Batch<'a> {
                 Some(after(self.now, ms)),
                 json!({ "waits": "timer" }),
             ),
-            Call::ApprovalsRequest(request) => match decisions::requested(self.caller, key, &request, self.now) {
+            Call::ApprovalsRequest(request) => match self.requested(tx, key, &request)? {
                 Ok(approval) => self.wait_for_decision(tx, pending, key, approval),
                 Err(failure) => Ok(self.answer(pending, CallResult::Failed(failure))),
             },
@@ -104,18 +133,22 @@ impl<'a> Batch<'a> {
                 let due = timeout_ms.map(|ms| after(self.now, ms));
                 self.wait_for(tx, pending, key, Kind::Message, due, json!({ "waits": "message" }))
             }
-            Call::AgentsAsk(request) => {
-                let due = request.quota.time_ms.map(|ms| after(self.now, ms));
-                match children::ask(tx, self.caller, key, &request, self.now, &mut self.touched)? {
-                    Err(failure) => Ok(self.answer(pending, CallResult::Failed(failure))),
-                    Ok(()) => self.wait_on(tx, pending, key, Kind::Ask, request.run.to_string(), due),
-                }
-            }
+            Call::AgentsAsk(request) => self.ask(tx, pending, key, &request),
             Call::WaitsAny { handles, timeout_ms } => self.any(tx, pending, key, &handles, timeout_ms),
             _ => {
                 let result = self.local(tx, &pending, key)?;
                 Ok(self.answer(pending, result))
             }
+        }
+    }
+
+    /// Puts a question to a child, and waits for the answer.
+    pub(super) fn ask(&mut self, tx: &Tx<'_>, pending: PendingCall, key: Key, request: &AskRequest) -> Done<Begun> {
+        let due = request.quota.time_ms.map(|ms| after(self.now, ms));
+        match children::ask(tx, self.caller, key, request, self.now, &mut self.touched)? {
+            Err(failure) if pending.resumed == Resumed::No => Ok(self.answer(pending, CallResult::Failed(failure))),
+            Err(failure) => Ok(self.answer_late(&pending, CallResult::Failed(failure))),
+            Ok(()) => self.wait_on(tx, pending, key, Kind::Ask, request.run.to_string(), due),
         }
     }
 
@@ -125,7 +158,7 @@ impl<'a> Batch<'a> {
         Ok(found.is_some() || matches!(pending.call, Call::WaitsAny { .. }))
     }
 
-    fn local(&mut self, tx: &Tx<'_>, pending: &PendingCall, key: Key) -> Done<CallResult> {
+    pub(super) fn local(&mut self, tx: &Tx<'_>, pending: &PendingCall, key: Key) -> Done<CallResult> {
         let caller = self.caller;
         let result = |result: Result<Reply, Failure>| match result {
             Ok(reply) => CallResult::Ok(reply),
@@ -176,8 +209,13 @@ impl<'a> Batch<'a> {
     }
 
     /// Notes the answer of a call that has waited.
-    fn deliver(&mut self, tx: &Tx<'_>, pending: &PendingCall, key: Key, result: CallResult) -> Done<Begun> {
+    pub(super) fn deliver(&mut self, tx: &Tx<'_>, pending: &PendingCall, key: Key, result: CallResult) -> Done<Begun> {
         waits::close(tx, self.caller.org, self.caller.run, key)?;
+        Ok(self.answer_late(pending, result))
+    }
+
+    /// Notes an answer of a call that is in the journal already.
+    pub(super) fn answer_late(&mut self, pending: &PendingCall, result: CallResult) -> Begun {
         let mut entry = pending.entry.clone();
         entry.at = self.now;
         entry.phase = Phase::End;
@@ -185,8 +223,12 @@ impl<'a> Batch<'a> {
         entry.request = None;
         entry.meta = summary::of_result(&pending.call, &result, None);
         entry.response = Some(Payload::Json(result.to_json()));
+        if let CallResult::Ok(Reply::Artifact(info)) = &result {
+            self.artifacts
+                .push((self.entries.len(), info.clone(), pending.body.clone().unwrap_or_default()));
+        }
         self.entries.push(entry);
-        Ok(Begun::Answered(result, self.now))
+        Begun::Answered(result, self.now)
     }
 
     /// Notes that a call waits, and for what.
@@ -244,7 +286,7 @@ impl<'a> Batch<'a> {
         Ok(Begun::Waiting(pending))
     }
 
-    fn wait_for_decision(&mut self, tx: &Tx<'_>, pending: PendingCall, key: Key, approval: NewApproval) -> Done<Begun> {
+    pub(super) fn wait_for_decision(&mut self, tx: &Tx<'_>, pending: PendingCall, key: Key, approval: NewApproval) -> Done<Begun> {
         self.note_waiting(&pending, approval.due_at, decisions::summary(&approval));
         self.open_decision(tx, key, approval)?;
         Ok(Begun::Waiting(pending))
@@ -264,32 +306,14 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// A call with an effect outside: its intent, or the decision it needs first.
-    fn outside(&mut self, tx: &Tx<'_>, pending: PendingCall, key: Key) -> Done<Begun> {
-        let class = self.rights.class(&pending.call);
-        if pending.resumed == Resumed::OpenIntent && class == EffectClass::WriteOnce {
-            let approval = decisions::unknown_outcome(self.caller, key, &pending, self.now);
-            return self.wait_for_decision(tx, pending, key, approval);
-        }
-        if let (Some(rule), Resumed::No | Resumed::Waiting) = (pending.ask, pending.resumed) {
-            let print = pending.entry.fingerprint.unwrap_or_default();
-            if approvals::use_grant(tx, self.caller.org, self.caller.run, print, self.now)?.is_none() {
-                let approval = decisions::by_rule(self.caller, key, &pending, rule, self.now);
-                return self.wait_for_decision(tx, pending, key, approval);
-            }
-        }
-        Ok(self.intend(pending, class))
-    }
-
     /// Notes that an effect is about to happen.
-    fn intend(&mut self, mut pending: PendingCall, class: EffectClass) -> Begun {
-        let rule = match self.rights.decide(&pending.call) {
-            Decided::Allow(rule) | Decided::Ask(rule) | Decided::Deny(rule, _) => rule,
-        };
+    pub(super) fn intend(&mut self, mut pending: PendingCall, class: EffectClass, rule: &RuleName) -> Begun {
+        let version = self.policies.as_ref().map(Policies::version).unwrap_or_default();
+        self.intended_micros = self.intended_micros.saturating_add(self.most_micros(&pending.call));
         pending.entry.at = self.now;
         pending.entry.phase = Phase::Start;
         pending.entry.class = Some(class);
-        pending.entry.meta = summary::of_intent(&pending.call, rule);
+        pending.entry.meta = summary::of_intent(&pending.call, &version, rule);
         self.entries.push(pending.entry.clone());
         let tries = pending.entry.attempt;
         Begun::Intended(Intended { pending, tries })
@@ -309,44 +333,22 @@ impl<'a> Batch<'a> {
                 }
             };
         }
-        let Some(outcome) = waits::find(tx, self.caller.org, self.caller.run, key)?.and_then(|wait| wait.outcome) else {
+        let Some(wait) = waits::find(tx, self.caller.org, self.caller.run, key)? else {
             return Ok(None);
         };
+        let Some(outcome) = wait.outcome else { return Ok(None) };
         let result = read(&outcome)?;
-        if !matches!(pending.call, Call::HttpSend(_) | Call::ModelsChat(_)) {
-            return self.deliver(tx, pending, key, result).map(Some);
-        }
         let CallResult::Ok(Reply::Decision(decision)) = result else {
             return self.deliver(tx, pending, key, result).map(Some);
         };
+        // What the agent itself asked is its answer; otherwise the decision is about the call.
+        if matches!(pending.call, Call::ApprovalsRequest(_)) {
+            return self.deliver(tx, pending, key, CallResult::Ok(Reply::Decision(decision))).map(Some);
+        }
         match decisions::verdict(&pending.call, decision) {
             Verdict::Answer(result) => self.deliver(tx, pending, key, result).map(Some),
-            Verdict::Go(call) => self.go(tx, pending, key, call).map(Some),
+            Verdict::Go(call) => self.go(tx, pending, key, call, wait.target.as_deref()).map(Some),
         }
-    }
-
-    /// Goes on with a call that a person gave leave for, perhaps with other arguments.
-    fn go(&mut self, tx: &Tx<'_>, pending: &PendingCall, key: Key, call: Call) -> Done<Begun> {
-        if let Decided::Deny(_, why) = self.rights.decide(&call) {
-            return self.deliver(tx, pending, key, CallResult::Failed(Failure::new(FailureCode::Denied, why)));
-        }
-        let arguments = call.to_json();
-        let print = crate::domain::call::fingerprint(call.function(), &arguments);
-        // Made by the decision; a write that is sent again has none and needs none.
-        approvals::use_grant(tx, self.caller.org, self.caller.run, print, self.now)?;
-        waits::close(tx, self.caller.org, self.caller.run, key)?;
-        let mut entry = pending.entry.clone();
-        entry.request = Some(Payload::Json(arguments));
-        let class = self.rights.class(&call);
-        let pending = PendingCall {
-            call,
-            body: None,
-            entry,
-            generation: pending.generation,
-            resumed: Resumed::No,
-            ask: None,
-        };
-        Ok(self.intend(pending, class))
     }
 
     // ---- handles ---------------------------------------------------------------------------------------------------
@@ -360,7 +362,7 @@ impl<'a> Batch<'a> {
         let plain = |kind, target, due_at| NewWait { key, kind, target, due_at };
         match wait {
             Wait::Timer { ms } => waits::open(tx, org, run, &plain(Kind::Timer, None, Some(after(self.now, *ms))))?,
-            Wait::Approval(request) => match decisions::requested(self.caller, key, request, self.now) {
+            Wait::Approval(request) => match self.requested(tx, key, request)? {
                 Err(failure) => return Ok(Err(failure)),
                 // The entry of this call comes next.
                 Ok(approval) => {

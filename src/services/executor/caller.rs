@@ -1,13 +1,13 @@
 //! Whose calls these are, and with which rights: the run's own within those of every run above it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::versions::LoadedVersion;
 use crate::domain::call::{Call, EffectClass};
 use crate::domain::id::{AgentId, OrgId, PrincipalId, RunId, WorkspaceId};
 use crate::domain::limits::AgentLimits;
 use crate::domain::manifest::Capabilities;
-use crate::domain::policy::{self, Decision};
+use crate::domain::policy::{self, Decision, Effect, Facts, Policies, Thing};
 use crate::domain::run::Environment;
 use crate::domain::wait::Quota;
 use crate::store::Scope;
@@ -47,9 +47,24 @@ impl Caller {
 pub(super) struct Rights {
     pub own: Arc<LoadedVersion>,
     pub above: Vec<Arc<LoadedVersion>>,
+    /// The policies as the newest transaction of this run found them.
+    held: Arc<Mutex<Policies>>,
 }
 
 impl Rights {
+    pub(super) fn new(own: Arc<LoadedVersion>, above: Vec<Arc<LoadedVersion>>) -> Self {
+        Self {
+            own,
+            above,
+            held: Arc::default(),
+        }
+    }
+
+    /// Remembers the policies that hold now, for redirects.
+    pub(super) fn hold(&self, policies: Policies) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = policies;
+    }
+
     pub(super) fn granted(&self) -> &Capabilities {
         &self.own.version.manifest.capabilities
     }
@@ -61,24 +76,31 @@ impl Rights {
     }
 
     /// What the strictest of them says.
-    pub(super) fn decide(&self, call: &Call) -> Decision {
-        let mut decided = policy::decide(self.granted(), call);
-        for above in &self.above {
-            match (&decided, policy::decide(&above.version.manifest.capabilities, call)) {
-                (Decision::Deny(..), _) => break,
-                (_, Decision::Deny(rule, why)) => {
+    pub(super) fn decide(&self, policies: &Policies, call: &Call, facts: &Facts) -> Decision {
+        let own = policy::decide(policies, self.granted(), call, facts);
+        self.above.iter().fold(own, |decided, above| {
+            let said = match policy::decide(policies, &above.version.manifest.capabilities, call, facts) {
+                Decision::Deny(rule, why) if rule.starts_with("manifest.") => {
                     let name = &above.version.manifest.name;
-                    decided = Decision::Deny(rule, format!("“{name}”, which started this run, may not: {why}"));
+                    Decision::Deny(rule, format!("“{name}”, which started this run, may not: {why}"))
                 }
-                (Decision::Allow(_), Decision::Ask(rule)) => decided = Decision::Ask(rule),
-                _ => {}
-            }
-        }
-        decided
+                said => said,
+            };
+            decided.and(said)
+        })
     }
 
     pub(super) fn class(&self, call: &Call) -> EffectClass {
         policy::effect_class(self.granted(), call)
+    }
+
+    /// Whether a redirect may lead here: each of them reaches it, and no rule wants people to decide about it.
+    pub(super) fn follow(&self, url: &url::Url, method: &str) -> bool {
+        let said = {
+            let policies = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            policies.say(&Thing::Http { url, method })
+        };
+        said.is_none_or(|said| said.effect() == Effect::Allow) && self.reach(url, method)
     }
 
     /// Whether each of them reaches this address with this method.

@@ -7,7 +7,7 @@ use crate::domain::call::{Call, CallResult, HttpResponse, Reply, fingerprint};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::ApprovalId;
 use crate::domain::limits::APPROVAL_MS_DEFAULT;
-use crate::domain::policy::Rule;
+use crate::domain::policy::{Approvers, RuleName};
 use crate::domain::time::Timestamp;
 use crate::domain::wait::{ApprovalKind, ApprovalRequest, Decision, OnTimeout, Verb};
 use crate::runtime::ports::PendingCall;
@@ -32,32 +32,44 @@ fn new(caller: &Caller, key: Key, now: Timestamp) -> NewApproval {
         reason: String::new(),
         rule: String::new(),
         verbs: Vec::new(),
-        quorum: 1,
+        approvers: Approvers::default(),
         due_at: None,
         on_timeout: OnTimeout::Cancel,
     }
 }
 
 /// Because of a rule of the policy.
-pub(super) fn by_rule(caller: &Caller, key: Key, pending: &PendingCall, rule: Rule, now: Timestamp) -> NewApproval {
+pub(super) fn by_rule(caller: &Caller, key: Key, call: &Call, (rule, approvers): (RuleName, Approvers), now: Timestamp) -> NewApproval {
+    let verbs = if may_be_edited(call.function()) {
+        vec![Verb::Approve, Verb::Edit, Verb::Deny]
+    } else {
+        vec![Verb::Approve, Verb::Deny]
+    };
     NewApproval {
-        action: pending.call.function().to_owned(),
-        arguments: pending.call.to_json(),
-        rule: rule.to_owned(),
-        verbs: vec![Verb::Approve, Verb::Edit, Verb::Deny],
+        action: call.function().to_owned(),
+        arguments: call.to_json(),
+        rule: rule.into_owned(),
+        approvers,
+        verbs,
         due_at: Some(after(now, APPROVAL_MS_DEFAULT)),
         ..new(caller, key, now)
     }
 }
 
-/// Because the station stopped while a write that cannot be repeated was under way.
-pub(super) fn unknown_outcome(caller: &Caller, key: Key, pending: &PendingCall, now: Timestamp) -> NewApproval {
+/// Whether people may give leave for other arguments than were asked for, and beforehand.
+fn may_be_edited(function: &str) -> bool {
+    matches!(function, "http.send" | "models.chat")
+}
+
+/// Because the station stopped while a write that cannot be repeated was under way. Who may give leave for the write may say what came of it.
+pub(super) fn unknown_outcome(caller: &Caller, key: Key, pending: &PendingCall, approvers: Approvers, now: Timestamp) -> NewApproval {
     let what = match &pending.call {
         Call::HttpSend(request) => format!("{} {}", request.method, request.url),
         call => call.function().to_owned(),
     };
     NewApproval {
         kind: ApprovalKind::UnknownOutcome,
+        approvers: Approvers { count: 1, ..approvers },
         action: pending.call.function().to_owned(),
         arguments: pending.call.to_json(),
         reason: format!(
@@ -73,8 +85,7 @@ pub(super) fn unknown_outcome(caller: &Caller, key: Key, pending: &PendingCall, 
 
 /// Because the agent asks. An action that names a function must have that function's arguments.
 pub(super) fn requested(caller: &Caller, key: Key, request: &ApprovalRequest, now: Timestamp) -> Result<NewApproval, Failure> {
-    let names_function = matches!(request.action.as_str(), "http.send" | "models.chat");
-    let (kind, arguments) = if names_function {
+    let (kind, arguments) = if may_be_edited(&request.action) {
         let call = Call::of_action(&request.action, &request.arguments).map_err(|why| Failure::new(FailureCode::Invalid, why))?;
         (ApprovalKind::Action, call.to_json())
     } else {
@@ -121,7 +132,9 @@ pub(super) fn verdict(call: &Call, decision: Decision) -> Verdict {
     };
     let failed = |code, text: String| Verdict::Answer(CallResult::Failed(Failure::new(code, text)));
     match decision.verb {
-        Verb::Approve | Verb::SendAgain => Verdict::Go(call.clone()),
+        // What people approved may be what others had edited before them.
+        Verb::Approve => Verdict::Go(granted_call(call.function(), &decision.arguments).map_or_else(|_| call.clone(), |(call, _)| call)),
+        Verb::SendAgain => Verdict::Go(call.clone()),
         Verb::Edit => match granted_call(call.function(), &decision.arguments) {
             Ok((edited, _)) => Verdict::Go(edited),
             Err(why) => failed(FailureCode::Invalid, why),
@@ -140,5 +153,8 @@ pub(super) fn verdict(call: &Call, decision: Decision) -> Verdict {
 
 /// What the summary of a call that waits for a decision says.
 pub(super) fn summary(approval: &NewApproval) -> Value {
-    json!({ "waits": "approval", "approval": approval.id, "action": approval.action, "rule": approval.rule, "until": approval.due_at.map(Timestamp::as_ms) })
+    json!({
+        "waits": "approval", "approval": approval.id, "action": approval.action, "rule": approval.rule, "people": approval.approvers.count,
+        "until": approval.due_at.map(Timestamp::as_ms),
+    })
 }

@@ -9,6 +9,7 @@ use crate::domain::chat::{ChatRequest, Show};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::OrgId;
 use crate::domain::limits::{ARTIFACTS_PER_RUN_MAX, HTTP_BODY_BYTES_MAX};
+use crate::domain::policy;
 use crate::domain::time::Timestamp;
 use crate::llm;
 use crate::net;
@@ -69,6 +70,11 @@ pub(super) fn put_artifact(
 
 /// Sends a request to a granted host.
 pub(super) async fn http(app: &App, org: OrgId, rights: &Rights, request: &HttpRequest, key: Option<(String, String)>) -> Performed {
+    // The placeholder itself must never leave: the other side would take it for the secret.
+    if let Some(name) = policy::secrets_of(request).first() {
+        let text = format!("the request names the secret “{name}”, and the station has no such secret to put there; nothing was sent");
+        return Performed::free(CallResult::Failed(Failure::new(FailureCode::NotFound, text)));
+    }
     Performed::free(match send(app, org, rights, request, key).await {
         Ok(response) => CallResult::Ok(Reply::Http(response)),
         Err(failure) => CallResult::Failed(failure),
@@ -122,7 +128,16 @@ async fn send(
         headers.push((name, value));
     }
     // A redirect may change the method to GET; each hop is asked for as it would be sent.
-    let allow = |method: &str, url: &url::Url| rights.reach(url, method);
+    // The first was decided about before it was intended.
+    let first = url::Url::parse(&request.url).ok();
+    let is_first = |method: &str, url: &url::Url| Some(url) == first.as_ref() && method.eq_ignore_ascii_case(&request.method);
+    let allow = |method: &str, url: &url::Url| {
+        if is_first(method, url) {
+            rights.reach(url, method)
+        } else {
+            rights.follow(url, method)
+        }
+    };
     let timeout = request.timeout_ms.map_or(HTTP_TIMEOUT, |ms| Duration::from_millis(u64::from(ms)));
     let wanted = net::Request {
         method: &request.method,

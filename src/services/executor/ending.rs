@@ -191,7 +191,7 @@ impl Execution<'_> {
             Left::Port(PortError::Unavailable(text) | PortError::QuotaExhausted(text)) => return Err(Halt::Failed(Error::Internal(text))),
             Left::Port(PortError::Parked) => return Ok(()),
             Left::Abandon(why) => return self.abandon(unwritten, why).await,
-            Left::Requeue => {}
+            Left::Port(PortError::Held) | Left::Requeue => {}
         }
         // Its time counts; its fuel is counted by the start that goes on from the segment's beginning.
         let totals = runs::Totals {

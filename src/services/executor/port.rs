@@ -23,8 +23,8 @@ use crate::domain::hex;
 use crate::domain::id::RunId;
 use crate::domain::journal::{NewEntry, Payload, Phase};
 use crate::domain::money::Usage;
-use crate::domain::policy::{self, Decision};
-use crate::domain::run::RunState;
+use crate::domain::policy;
+use crate::domain::run::{Hold, RunState};
 use crate::domain::time::Timestamp;
 use crate::runtime::exchange::Used;
 use crate::runtime::ports::{Begun, Intended, PendingCall, Performed, Port, PortError, Stop, Woken};
@@ -37,6 +37,7 @@ impl From<store::Error> for PortError {
     fn from(error: store::Error) -> Self {
         match error {
             store::Error::Fenced => Self::Fenced,
+            store::Error::Held => Self::Held,
             // The limits of memory and artifacts are the agent's failures; this one is the quota of a question.
             store::Error::Limit(text) => Self::QuotaExhausted(text),
             other => Self::Unavailable(other.to_string()),
@@ -157,6 +158,7 @@ impl RunPort {
     /// Reads what has come of the calls that wait; where nothing has, parks the run, in the same transaction.
     async fn look_or_park(&self, waiting: Vec<(usize, PendingCall)>) -> Result<Looked, PortError> {
         let now = self.app.clock.now();
+        let startable = self.startable(waiting.iter().map(|(_, pending)| pending)).await?;
         let (app, caller, rights) = (self.app.clone(), self.caller(), self.rights.clone());
         let active_ms = u64::try_from(self.active.total().as_millis()).unwrap_or(u64::MAX);
         let looked = self
@@ -165,7 +167,8 @@ impl RunPort {
             .write(move |tx| {
                 let mut touched = Vec::new();
                 waits::fire_due(tx, now, &mut touched)?;
-                let mut batch = Batch::new(&caller, &rights, now, Vec::new());
+                let mut batch = Batch::new(&app, &caller, &rights, now, Vec::new());
+                batch.startable = startable;
                 let mut woken = Woken::default();
                 for (place, pending) in waiting {
                     match batch.wake(tx, &pending)? {
@@ -266,7 +269,10 @@ impl RunPort {
     }
 
     /// Finds the agents that calls want to start, with their input checked, before the transaction that starts them.
-    async fn startable(&self, calls: &[PendingCall]) -> Result<HashMap<u32, Result<Startable, Failure>>, PortError> {
+    async fn startable(
+        &self,
+        calls: impl Iterator<Item = &PendingCall> + Send,
+    ) -> Result<HashMap<u32, Result<Startable, Failure>>, PortError> {
         let mut found = HashMap::new();
         for pending in calls {
             if let Call::AgentsStart { agent, input } = &pending.call {
@@ -338,7 +344,8 @@ struct Written {
 /// Writes what a batch gathered, and reserves what its intents may cost.
 ///
 /// # Errors
-/// [`store::Error::Limit`] where the quota of the question is used up: then nothing of the batch is done.
+/// [`store::Error::Limit`] where the quota of the question is used up, [`store::Error::Held`] where the run's starter may not have it any
+/// more: then nothing of the batch is done.
 fn write(tx: &Tx<'_>, app: &App, batch: Batch<'_>, intended: &[&Intended]) -> Result<Written, store::Error> {
     let Batch {
         caller,
@@ -364,6 +371,9 @@ fn write(tx: &Tx<'_>, app: &App, batch: Batch<'_>, intended: &[&Intended]) -> Re
     let mut appended = None;
     if !entries.is_empty() {
         let written = journal::append(tx, caller.org, caller.run, Some(caller.fence), &entries)?;
+        if written.holds.contains(Hold::PrincipalRemoved) {
+            return Err(store::Error::Held);
+        }
         for (index, info, body) in artifacts {
             effects::put_artifact(tx, caller, &info, &body, written.first_seq + index as u64, now)?;
         }
@@ -400,15 +410,6 @@ impl Port for RunPort {
         self.app.clock.now()
     }
 
-    fn decide(&self, call: &Call) -> Decision {
-        let decided = self.rights.decide(call);
-        if self.caller.ask_writes {
-            policy::ask_before_writes(decided, self.rights.class(call))
-        } else {
-            decided
-        }
-    }
-
     fn enqueue(&self, entries: Vec<NewEntry>) -> BoxFuture<'_, Result<(), PortError>> {
         Box::pin(async move {
             let caller = self.caller();
@@ -435,7 +436,7 @@ impl Port for RunPort {
 
     fn begin(&self, before: Vec<NewEntry>, calls: Vec<PendingCall>) -> BoxFuture<'_, Result<Vec<Begun>, PortError>> {
         Box::pin(async move {
-            let startable = self.startable(&calls).await?;
+            let startable = self.startable(calls.iter()).await?;
             CrashPoint::BeforeIntent.pass();
             let now = self.now();
             let (app, caller, rights) = (self.app.clone(), self.caller(), self.rights.clone());
@@ -443,7 +444,7 @@ impl Port for RunPort {
                 .app
                 .store
                 .write(move |tx| {
-                    let mut batch = Batch::new(&caller, &rights, now, before);
+                    let mut batch = Batch::new(&app, &caller, &rights, now, before);
                     batch.startable = startable;
                     let begun = calls
                         .into_iter()

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::domain::call::{ArtifactInfo, Call, CallResult, MemoryEntry, Reply};
 use crate::domain::money::Usage;
-use crate::domain::policy::{POLICY_VERSION, Rule};
+use crate::domain::policy::RuleName;
 use crate::domain::wait::Wait;
 
 /// Of an address, what stands in the summary.
@@ -15,7 +15,7 @@ fn cut(text: &str, limit: usize) -> &str {
 }
 
 /// Of an intent.
-pub(super) fn of_intent(call: &Call, rule: Rule) -> Value {
+pub(super) fn of_intent(call: &Call, version: &str, rule: &RuleName) -> Value {
     let mut meta = match call {
         Call::ModelsChat(request) => {
             json!({ "model": request.model, "messages": request.messages.len(), "tools": request.tools.len(), "show": request.show })
@@ -24,7 +24,7 @@ pub(super) fn of_intent(call: &Call, rule: Rule) -> Value {
         _ => json!({}),
     };
     if let Some(object) = meta.as_object_mut() {
-        object.insert("policy".to_owned(), json!(format!("{POLICY_VERSION}:{rule}")));
+        object.insert("policy".to_owned(), json!(format!("{version}: {rule}")));
     }
     meta
 }

@@ -4,12 +4,11 @@ use std::sync::{Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 
-use crate::domain::call::{Call, CallResult};
+use crate::domain::call::CallResult;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::hex;
 use crate::domain::id::OrgId;
 use crate::domain::journal::NewEntry;
-use crate::domain::policy::Decision;
 use crate::domain::time::Timestamp;
 use crate::runtime::ports::{Begun, Intended, PendingCall, Performed, Port, PortError, Woken};
 use crate::services::App;
@@ -82,10 +81,6 @@ impl Nothing {
 impl Port for Nothing {
     fn now(&self) -> Timestamp {
         self.now
-    }
-
-    fn decide(&self, _: &Call) -> Decision {
-        Decision::Allow("verify")
     }
 
     fn enqueue(&self, entries: Vec<NewEntry>) -> BoxFuture<'_, Result<(), PortError>> {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use super::super::tests::{Fixture, fixture};
-use super::super::{Scope as Whose, agents, blobs, orgs, users};
+use super::super::{Scope as Whose, agents, blobs, members, orgs, users};
 use super::*;
 use crate::domain::id::{PrincipalId, RunId, VersionId, WorkspaceId};
 use crate::domain::manifest::Manifest;
@@ -30,7 +30,7 @@ async fn agent(fixture: &Fixture) -> (OrgId, AgentId) {
             password_hash: "x",
         };
         users::insert(tx, person, &new, NOW)?;
-        users::add_member(tx, org, person, Role::Owner, NOW)?;
+        members::insert(tx, org, person, Role::Owner, NOW)?;
         let new = agents::NewVersion {
             id: VersionId::new(NOW),
             manifest: Manifest::parse(MANIFEST).unwrap(),

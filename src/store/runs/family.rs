@@ -16,9 +16,10 @@ const CHAIN: &str = "WITH RECURSIVE chain (id, parent, agent, version, steps) AS
 const CHILDREN: &str = "SELECT count(*) FROM (SELECT 1 FROM runs WHERE parent_run_id = :run AND org_id = :org LIMIT :limit)";
 const LIST: &str = "SELECT id, agent_name, state, parent_segment, parent_call, parent_sub, created_at, finished_at FROM runs
     WHERE parent_run_id = :run AND org_id = :org ORDER BY id LIMIT :limit";
+const AGENT_NAME: &str = "SELECT agent_name FROM runs WHERE id = :run AND org_id = :org";
 
 #[cfg(test)]
-pub(crate) const SQL: [&str; 3] = [CHAIN, CHILDREN, LIST];
+pub(crate) const SQL: [&str; 4] = [CHAIN, CHILDREN, LIST, AGENT_NAME];
 
 /// A run of a chain of parents.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +42,11 @@ pub fn chain(reader: &Reader<'_>, org: OrgId, run: RunId) -> Result<Vec<Above>, 
         })
     })?;
     if chain.is_empty() { Err(Error::NotFound) } else { Ok(chain) }
+}
+
+/// The name of a run's agent.
+pub fn agent_name(reader: &Reader<'_>, org: OrgId, run: RunId) -> Result<Option<String>, Error> {
+    reader.find(AGENT_NAME, named_params! { ":run": run, ":org": org }, |row| row.get(0))
 }
 
 /// How many runs this one has started, counted no further than `limit`.

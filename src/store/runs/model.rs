@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::tests::{Fixture, fixture};
-use super::super::{agents, blobs, orgs, users};
+use super::super::{agents, blobs, members, orgs, users};
 use super::*;
 use crate::domain::id::{NodeId, WorkspaceId};
 use crate::domain::manifest::Manifest;
@@ -112,7 +112,7 @@ impl Case {
                         password_hash: "x",
                     };
                     users::insert(tx, person, &new, NOW)?;
-                    users::add_member(tx, org, person, Role::Owner, NOW)?;
+                    members::insert(tx, org, person, Role::Owner, NOW)?;
                     let new = agents::NewVersion {
                         id: version,
                         manifest: Manifest::parse(MANIFEST).unwrap(),

@@ -12,6 +12,7 @@ use crate::domain::fair_share::{Waiting, share};
 use crate::domain::id::{AgentId, NodeId, OrgId, PrincipalId, RunId, VersionId, WorkspaceId};
 use crate::domain::journal::{NewEntry, kind};
 use crate::domain::manifest::RuntimeKind;
+use crate::domain::permission::{Permission, Role};
 use crate::domain::run::{Environment, WakeOn};
 use crate::domain::time::Timestamp;
 
@@ -30,7 +31,9 @@ const SERVED: &str = "UPDATE orgs SET served = :served WHERE id = :org";
 const QUEUED: &str =
     "SELECT r.id, r.org_id, r.workspace_id, r.environment, r.agent_id, r.version_id, r.started_by, v.runtime, v.code_digest, r.attempt,
     r.segment, r.fence + 1, r.cancel_requested, r.fuel, r.active_ms, r.calls, r.journal_bytes, r.input_hash, r.wake_on, r.wake_at, r.state_hash,
-    r.pinned, r.turn_calls, r.turn_bytes, r.turn_ms, r.retry, r.tries, r.parent_run_id, r.depth, r.forked_from, r.ask_writes, r.session, r.agent_version
+    r.pinned, r.turn_calls, r.turn_bytes, r.turn_ms, r.retry, r.tries, r.parent_run_id, r.depth, r.forked_from, r.ask_writes, r.session, r.agent_version,
+    (SELECT m.role FROM members m JOIN principals p ON p.id = m.principal_id
+        WHERE m.org_id = r.org_id AND m.principal_id = r.started_by AND p.disabled_at IS NULL)
     FROM runs r JOIN agent_versions v ON v.id = r.version_id
     WHERE r.state = 'queued' AND r.holds = 0 AND r.org_id = :org ORDER BY r.priority DESC, r.id LIMIT :limit";
 const CLAIM: &str =
@@ -108,7 +111,7 @@ pub fn claim(tx: &Tx<'_>, node: NodeId, limit: u32, until: Timestamp, now: Times
     tx.execute(WAKE, named_params! { ":now": now })?;
     let mut claimed = Vec::new();
     for (org, share) in shares(tx, limit)? {
-        claimed.extend(heads(tx, org, share)?);
+        claimed.extend(startable(tx, org, share, now)?);
     }
     for run in &claimed {
         let taken = tx.execute(
@@ -163,11 +166,37 @@ fn shares(tx: &Tx<'_>, limit: u32) -> Result<Vec<(OrgId, u32)>, Error> {
     Ok(shares)
 }
 
+/// The first of an organization's queue whose starters may have runs. The others are held, and do not stand before anyone.
+fn startable(tx: &Tx<'_>, org: OrgId, limit: u32, now: Timestamp) -> Result<Vec<Claimed>, Error> {
+    loop {
+        let (orphans, claimed): (Vec<Head>, Vec<Head>) = heads(tx, org, limit)?.into_iter().partition(Head::is_orphan);
+        if orphans.is_empty() {
+            return Ok(claimed.into_iter().map(|head| head.run).collect());
+        }
+        for orphan in orphans {
+            super::holds::leave(tx, org, orphan.run.id, None, now)?;
+        }
+    }
+}
+
+/// A run of the queue, and what its starter is now.
+struct Head {
+    run: Claimed,
+    role: Option<Role>,
+}
+
+impl Head {
+    /// Whether its starter may not have runs any more. What is to end only is taken all the same.
+    fn is_orphan(&self) -> bool {
+        !self.run.cancel_requested && !self.role.is_some_and(|role| role.gives(Permission::RunsStart))
+    }
+}
+
 /// The first of an organization's queue.
-fn heads(tx: &Tx<'_>, org: OrgId, limit: u32) -> Result<Vec<Claimed>, Error> {
+fn heads(tx: &Tx<'_>, org: OrgId, limit: u32) -> Result<Vec<Head>, Error> {
     tx.list(QUEUED, named_params! { ":org": org, ":limit": limit }, |row| {
         let mut cells = Cells::of(row);
-        Ok(Claimed {
+        let run = Claimed {
             id: cells.take()?,
             org: cells.take()?,
             workspace: cells.take()?,
@@ -201,7 +230,9 @@ fn heads(tx: &Tx<'_>, org: OrgId, limit: u32) -> Result<Vec<Claimed>, Error> {
             ask_writes: cells.take()?,
             session: cells.take()?,
             agent_version: cells.take()?,
-        })
+        };
+        let role = cells.take()?;
+        Ok(Head { run, role })
     })
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::tests::{Fixture, fixture};
-use super::super::{Store, agents, blobs, orgs, users};
+use super::super::{Store, agents, blobs, members, orgs, users};
 use super::*;
 use crate::domain::id::{NodeId, WorkspaceId};
 use crate::domain::manifest::Manifest;
@@ -47,7 +47,7 @@ impl World {
                     },
                     NOW,
                 )?;
-                users::add_member(tx, org, person, Role::Owner, NOW)?;
+                members::insert(tx, org, person, Role::Owner, NOW)?;
                 let new = agents::NewVersion {
                     id: version,
                     manifest: Manifest::parse(MANIFEST).unwrap(),

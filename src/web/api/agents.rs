@@ -7,7 +7,9 @@ use super::Segments;
 use super::versions::VersionBody;
 use crate::domain::agent::Agent;
 use crate::domain::manifest::Manifest;
+use crate::domain::policy::Verdict;
 use crate::services::agents::{self, AgentRef, Target, Upload};
+use crate::services::policy;
 use crate::web::context::Context;
 use crate::web::extract::form::check_header_token;
 use crate::web::extract::paging::{Page, Query, limit};
@@ -30,6 +32,32 @@ pub struct AgentBody {
     pub latest_version_id: String,
     pub created_at: i64,
     pub updated_at: i64,
+    /// What the policies say to each thing that the newest version’s manifest wants; only where one agent is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Vec<VerdictBody>>,
+}
+
+/// What holds for one thing that a manifest wants, or for a part of it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct VerdictBody {
+    #[schema(example = "POST to shop.example.com")]
+    pub what: String,
+    /// `allow`, `ask` or `deny`.
+    pub effect: String,
+    pub rule: String,
+    /// “asks 2 admins”
+    pub words: String,
+}
+
+impl From<&Verdict> for VerdictBody {
+    fn from(verdict: &Verdict) -> Self {
+        Self {
+            what: verdict.what.clone(),
+            effect: verdict.decision.effect().to_string(),
+            rule: verdict.decision.rule().to_string(),
+            words: verdict.in_words(),
+        }
+    }
 }
 
 impl From<&Agent> for AgentBody {
@@ -44,6 +72,7 @@ impl From<&Agent> for AgentBody {
             latest_version_id: agent.latest_version_id.to_string(),
             created_at: agent.created_at.as_ms(),
             updated_at: agent.updated_at.as_ms(),
+            policy: None,
         }
     }
 }
@@ -197,7 +226,13 @@ pub async fn check(
 pub async fn show(auth: Authorized<may::AgentsRead>, state: web::Data<State>, segments: Segments) -> Result<HttpResponse, Problem> {
     segments.workspace(auth.actor())?;
     let agent = agents::find(&state.app, auth.actor(), &segments.agent()).await?;
-    Ok(HttpResponse::Ok().json(AgentBody::from(&agent)))
+    let versions = agents::versions(&state.app, auth.actor(), agent.id).await?;
+    let mut body = AgentBody::from(&agent);
+    if let Some(newest) = versions.iter().find(|version| version.id == agent.latest_version_id) {
+        let verdicts = policy::of_capabilities(&state.app, auth.actor(), &newest.manifest.capabilities).await?;
+        body.policy = Some(verdicts.iter().map(VerdictBody::from).collect());
+    }
+    Ok(HttpResponse::Ok().json(body))
 }
 
 impl Segments {

@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use super::Segments;
 use super::runs::Raw;
 use crate::domain::id::{ApprovalId, RunId};
+use crate::domain::permission::Actor;
 use crate::domain::time::Timestamp;
 use crate::domain::wait::{ApprovalState, Verb};
 use crate::services::approvals::{self, Decide};
-use crate::store::approvals::Approval;
+use crate::store::approvals::{Approval, Vote};
 use crate::web::context::Context;
 use crate::web::extract::body::Json;
 use crate::web::extract::paging::{Page, Query, limit};
@@ -40,6 +41,20 @@ pub struct ApprovalBody {
     pub rule: String,
     /// The decisions that it takes.
     pub verbs: Vec<String>,
+    /// How many people must give leave, for the very same arguments.
+    pub quorum: u32,
+    /// How many have.
+    pub agreed: u32,
+    /// The least role that may decide.
+    pub min_role: String,
+    /// Whether who started the run may decide.
+    pub self_approval: bool,
+    /// Why you may not decide it; absent where you may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub barred: Option<String>,
+    /// What people have said, in order, where several must agree.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub votes: Vec<DecisionBody>,
     /// When nobody may decide any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub due_at: Option<i64>,
@@ -72,8 +87,9 @@ pub struct DecisionBody {
     pub at: Option<i64>,
 }
 
-impl From<&Approval> for ApprovalBody {
-    fn from(approval: &Approval) -> Self {
+impl ApprovalBody {
+    /// As `actor` sees it.
+    fn new(approval: &Approval, actor: &Actor) -> Self {
         let decision = approval.verb.map(|verb| DecisionBody {
             decision: verb.to_string(),
             arguments: approval.decided_arguments.clone().and_then(Raw::of),
@@ -93,11 +109,34 @@ impl From<&Approval> for ApprovalBody {
             reason: approval.reason.clone(),
             rule: approval.rule.clone(),
             verbs: approval.verbs.iter().map(ToString::to_string).collect(),
+            quorum: approval.approvers.count,
+            agreed: match approval.state {
+                ApprovalState::Pending => u32::try_from(approvals::agreed(approval)).unwrap_or(u32::MAX),
+                _ if approval.votes.is_empty() => u32::from(approval.verb.is_some_and(|verb| verb != Verb::Deny)),
+                _ => u32::try_from(approvals::agreed(approval)).unwrap_or(u32::MAX),
+            },
+            min_role: approval.approvers.min_role.to_string(),
+            self_approval: approval.approvers.self_approval,
+            barred: approvals::bar(approval, actor),
+            votes: approval.votes.iter().map(DecisionBody::from).collect(),
             due_at: approval.due_at.map(Timestamp::as_ms),
             on_timeout: approval.on_timeout.to_string(),
             state: approval.state.to_string(),
             decision,
             created_at: approval.created_at.as_ms(),
+        }
+    }
+}
+
+impl From<&Vote> for DecisionBody {
+    fn from(vote: &Vote) -> Self {
+        Self {
+            decision: vote.said.verb.to_string(),
+            arguments: vote.said.arguments.clone().and_then(Raw::of),
+            reason: vote.said.reason.clone(),
+            by: Some(vote.by.to_string()),
+            by_name: Some(vote.name.clone()),
+            at: Some(vote.at.as_ms()),
         }
     }
 }
@@ -151,7 +190,7 @@ pub async fn list(
         wanted => approvals::list(&state.app, actor, wanted, cursor, limit + 1).await?,
     };
     let page = Page::cut(found, limit, |approval| approval.id.to_string());
-    Ok(HttpResponse::Ok().json(page.map(|approval| ApprovalBody::from(&approval))))
+    Ok(HttpResponse::Ok().json(page.map(|approval| ApprovalBody::new(&approval, actor))))
 }
 
 /// Shows an approval.
@@ -165,7 +204,7 @@ pub async fn list(
 )]
 pub async fn show(auth: Authorized<may::ApprovalsRead>, state: web::Data<State>, segments: Segments) -> Result<HttpResponse, Problem> {
     let approval = approvals::get(&state.app, auth.actor(), segments.approval()?).await?;
-    Ok(HttpResponse::Ok().json(ApprovalBody::from(&approval)))
+    Ok(HttpResponse::Ok().json(ApprovalBody::new(&approval, auth.actor())))
 }
 
 /// What is decided.
@@ -184,7 +223,7 @@ pub struct DecideBody {
     pub arguments: Option<serde_json::Value>,
 }
 
-/// Decides an approval. The first decision holds.
+/// Decides an approval, or says what one thinks where several must agree. The first decision holds.
 #[utoipa::path(
     post, path = "/api/v1/approvals/{approval}/decision", tag = "approvals", operation_id = "decideApproval",
     params(
@@ -193,7 +232,7 @@ pub struct DecideBody {
     ),
     request_body = DecideBody,
     responses(
-        (status = 200, description = "The approval, decided", body = ApprovalBody),
+        (status = 200, description = "The approval, decided, or `pending` still where more people must agree", body = ApprovalBody),
         (status = "default", description = "A problem; `conflict`, with who decided, where somebody was first", body = crate::web::problem::ProblemBody, content_type = "application/problem+json"),
     )
 )]
@@ -215,7 +254,7 @@ pub async fn decide(
         reason: body.value.reason,
     };
     let decided = approvals::decide(&state.app, actor, id, decide, Context::origin(&request)).await?;
-    Ok(HttpResponse::Ok().json(ApprovalBody::from(&decided)))
+    Ok(HttpResponse::Ok().json(ApprovalBody::new(&decided, actor)))
 }
 
 /// What a run has asked people for.
@@ -237,6 +276,6 @@ pub async fn of_run(auth: Authorized<may::ApprovalsRead>, state: web::Data<State
     let run: RunId = segments.run()?;
     let found = approvals::of_run(&state.app, auth.actor(), run).await?;
     Ok(HttpResponse::Ok().json(RunApprovalsBody {
-        items: found.iter().map(ApprovalBody::from).collect(),
+        items: found.iter().map(|approval| ApprovalBody::new(approval, auth.actor())).collect(),
     }))
 }

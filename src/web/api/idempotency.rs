@@ -2,7 +2,8 @@
 //!
 //! The first status and body are kept once the work has begun, failures of our own included; what was refused before it began lets the key
 //! go. A key whose first request never ended because the process was killed is answered with what to do: what may have happened is not done
-//! again. Starting a run keeps key and run in one transaction instead, so that there is no such gap.
+//! again. Starting a run keeps key and run in one transaction instead, so that there is no such gap. What is shown once, such as a new API
+//! key, is not kept: asked again, the answer is without it.
 
 use actix_web::body::{BoxBody, MessageBody, to_bytes_limited};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
@@ -52,6 +53,17 @@ pub async fn once<B: MessageBody + 'static>(
             claim.settle(response).await
         }
     }
+}
+
+/// Left in an answer that has something in it that is shown once: what is kept in its place.
+pub struct ShownOnce(pub Vec<u8>);
+
+/// An answer with something that is shown once, and what it is without.
+pub fn shown_once(status: StatusCode, whole: &impl Serialize, without: &impl Serialize) -> HttpResponse {
+    let mut answer = HttpResponse::build(status).json(whole);
+    let without = serde_json::to_vec(without).unwrap_or_default();
+    answer.extensions_mut().insert(ShownOnce(without));
+    answer
 }
 
 enum First {
@@ -108,13 +120,15 @@ impl Claim {
     async fn settle(self, response: ServiceResponse<BoxBody>) -> Result<ServiceResponse<BoxBody>, Error> {
         let status = response.status();
         if status.is_success() {
-            let (request, response) = response.into_parts();
+            let (request, mut response) = response.into_parts();
+            let without = response.extensions_mut().remove::<ShownOnce>();
             let (head, body) = response.into_parts();
             let bytes = to_bytes_limited(body, ANSWER_BYTES_MAX)
                 .await
                 .map_err(Problem::internal)?
                 .map_err(Problem::internal)?;
-            self.keep(status, bytes.to_vec()).await;
+            self.keep(status, without.map_or_else(|| bytes.to_vec(), |ShownOnce(without)| without))
+                .await;
             return Ok(ServiceResponse::new(request, head.set_body(bytes).map_into_boxed_body()));
         }
         let problem = response.response().error().and_then(|error| error.as_error::<Problem>());

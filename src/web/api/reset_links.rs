@@ -23,7 +23,7 @@ pub struct ResetLinkBody {
 /// Makes a one-time link with which a member chooses a new password. Their second factor stays. Only for members whose
 /// organizations you all administer, with no role above yours; an API key reaches only roles below its holder's.
 #[utoipa::path(
-    post, path = "/api/v1/orgs/{org}/members/{principal}/reset-link", tag = "members", operation_id = "createResetLink",
+    post, path = "/api/v1/orgs/{org}/members/{principal}/reset-link", tag = "people", operation_id = "createResetLink",
     params(
         ("org" = String, Path, description = "The organization's id or short name"),
         ("principal" = String, Path, description = "The member's id"),

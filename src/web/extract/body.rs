@@ -1,10 +1,10 @@
-//! Request bodies: bounded in bytes and in time, JSON only where JSON is meant.
+//! Request bodies: bounded in bytes (in time they are by `middleware::pace`), JSON only where JSON is meant.
 
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
 
 use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
 use actix_web::http::header;
 use actix_web::web::BytesMut;
 use actix_web::{FromRequest, HttpRequest};
@@ -15,9 +15,6 @@ use crate::domain::error::ErrorCode;
 use crate::domain::limits::JSON_BODY_BYTES_MAX;
 use crate::web::extract::form::check_header_token;
 use crate::web::problem::{Place, Problem};
-
-/// From the first to the last byte of a body; slower clients are hung up on.
-pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A JSON body, and its bytes as they came.
 #[derive(Debug)]
@@ -74,34 +71,35 @@ pub fn media_type(request: &HttpRequest) -> Option<String> {
 }
 
 /// The whole body, if it is not larger than `bytes_max`.
+///
+/// # Errors
+/// `too_large`, `too_slow`, `bad_request`
 pub async fn read(mut payload: Payload, bytes_max: usize) -> Result<Vec<u8>, Problem> {
-    let reading = async {
-        let mut body = BytesMut::new();
-        while let Some(chunk) = payload.next().await {
-            let chunk = chunk.map_err(|_| Problem::new(ErrorCode::BadRequest, "The request’s body broke off."))?;
-            if body.len() + chunk.len() > bytes_max {
-                return Err(too_large(bytes_max));
-            }
-            body.extend_from_slice(&chunk);
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|error| broken(&error))?;
+        if body.len() + chunk.len() > bytes_max {
+            return Err(too_large(bytes_max));
         }
-        Ok(body.to_vec())
-    };
-    tokio::time::timeout(BODY_TIMEOUT, reading)
-        .await
-        .unwrap_or_else(|_| Err(too_slow()))
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.to_vec())
+}
+
+/// Why a body could not be read to its end.
+pub fn broken(error: &PayloadError) -> Problem {
+    match error {
+        PayloadError::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+            Problem::new(ErrorCode::TooSlow, "The request’s body came too slowly, or stopped in the middle.")
+        }
+        _ => Problem::new(ErrorCode::BadRequest, "The request’s body broke off."),
+    }
 }
 
 pub fn too_large(bytes_max: usize) -> Problem {
     Problem::new(
         ErrorCode::TooLarge,
         format!("The request’s body is larger than {bytes_max} bytes, the most that this address takes."),
-    )
-}
-
-pub fn too_slow() -> Problem {
-    Problem::new(
-        ErrorCode::BadRequest,
-        format!("The request’s body did not arrive within {} seconds.", BODY_TIMEOUT.as_secs()),
     )
 }
 

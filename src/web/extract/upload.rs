@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 
-use actix_multipart::{Field, Multipart};
+use actix_multipart::{Field, Multipart, MultipartError};
 use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::StreamExt as _;
 
-use super::body::{self, BODY_TIMEOUT};
+use super::body;
 use super::form::TOKEN_FIELD;
 use crate::domain::error::ErrorCode;
 use crate::domain::limits::{CODE_BYTES_MAX, INPUT_BYTES_MAX, INPUT_SCHEMA_BYTES_MAX, MANIFEST_BYTES_MAX, README_BYTES_MAX};
@@ -82,9 +83,7 @@ impl FromRequest for Parts {
                     "An agent is uploaded as multipart/form-data with the fields “manifest” and “code”.",
                 ));
             }
-            tokio::time::timeout(BODY_TIMEOUT, read(multipart))
-                .await
-                .unwrap_or_else(|_| Err(body::too_slow()))
+            read(multipart).await
         })
     }
 }
@@ -120,6 +119,9 @@ async fn read_field(field: &mut Field, name: &str, bytes_max: usize) -> Result<V
     Ok(bytes)
 }
 
-fn broken(_: impl std::fmt::Debug) -> Problem {
-    Problem::new(ErrorCode::BadRequest, "The upload is no complete multipart/form-data.")
+fn broken(error: MultipartError) -> Problem {
+    match error {
+        MultipartError::Payload(error) if !matches!(error, PayloadError::Incomplete(_)) => body::broken(&error),
+        _ => Problem::new(ErrorCode::BadRequest, "The upload is no complete multipart/form-data."),
+    }
 }

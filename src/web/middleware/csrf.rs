@@ -7,10 +7,10 @@ use actix_web::middleware::Next;
 use actix_web::{Error, web};
 
 use crate::domain::error::ErrorCode;
-use crate::web::cookies;
 use crate::web::problem::{Problem, is_safe};
 use crate::web::settings::Settings;
 use crate::web::state::State;
+use crate::web::{cookies, csp_reports};
 
 /// What a browser says of where a request comes from.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,7 +34,9 @@ pub async fn csrf<B: MessageBody + 'static>(request: ServiceRequest, next: Next<
             has_bearer: request.headers().contains_key(header::AUTHORIZATION),
         };
         let settings = request.app_data::<web::Data<State>>().map(|state| &state.settings);
-        settings.and_then(|settings| check(is_safe(request.method()), sender, settings))
+        // Reports that browsers send by themselves change nothing, and not all browsers say where they come from.
+        let harmless = is_safe(request.method()) || request.path() == csp_reports::PATH;
+        settings.and_then(|settings| check(harmless, sender, settings))
     };
     match refused {
         None => next.call(request).await.map(ServiceResponse::map_into_boxed_body),

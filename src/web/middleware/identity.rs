@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header;
+use actix_web::http::{StatusCode, header};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpRequest, web};
 
@@ -13,11 +13,11 @@ use crate::domain::error::ErrorCode;
 use crate::domain::id::{PrincipalId, SessionId};
 use crate::domain::permission::Actor;
 use crate::domain::time::Timestamp;
-use crate::services::audit;
+use crate::services::audit::{self, Denial};
 use crate::services::auth::{Bearer, Standing, Tenant};
 use crate::web::context::Context;
 use crate::web::cookies;
-use crate::web::extract::Denied;
+use crate::web::csp_reports;
 use crate::web::problem::Problem;
 use crate::web::state::State;
 
@@ -97,22 +97,33 @@ pub async fn identity<B: MessageBody + 'static>(request: ServiceRequest, next: N
     }
 }
 
-/// A refusal for want of a permission is in the audit log before it is answered.
+/// A refusal is in the audit log before it is answered.
 async fn record_denial(response: &ServiceResponse<BoxBody>) {
     let request = response.request();
-    let denied = request.extensions().get::<Denied>().copied();
-    let identity = Identity::of(request);
-    let (Some(Denied(permission)), Some(known), Some(state)) = (denied, identity.known(), request.app_data::<web::Data<State>>()) else {
+    let Some(state) = request.app_data::<web::Data<State>>() else {
         return;
     };
-    if let Err(error) = audit::denied(&state.app, &known.actor, permission, Context::origin(request)).await {
+    let denial = request.extensions().get::<Denial>().copied();
+    let route = format!("{} {}", request.method(), request.match_pattern().unwrap_or_default());
+    let origin = Context::origin(request);
+    let written = match (denial, Identity::of(request)) {
+        (Some(denial), Identity::Known(known)) => audit::denied(&state.app, &known.actor, denial, &route, origin).await,
+        (_, Identity::Stranger(stranger)) if stranger.foreign && response.status() == StatusCode::NOT_FOUND => {
+            let is_key = stranger.session.is_none();
+            audit::denied_stranger(&state.app, stranger.principal, &stranger.credential, is_key, &route, origin).await
+        }
+        _ => return,
+    };
+    if let Err(error) = written {
         tracing::error!(%error, "a refusal could not be written to the audit log");
     }
 }
 
-/// Static files and health checks are the same for everyone.
+/// Static files, health checks and browsers' reports are the same for everyone.
 fn needs_identity(path: &str) -> bool {
-    !["/static/", "/healthz", "/readyz"].iter().any(|prefix| path.starts_with(prefix))
+    !["/static/", "/healthz", "/readyz", csp_reports::PATH]
+        .iter()
+        .any(|prefix| path.starts_with(prefix))
 }
 
 async fn find(request: &ServiceRequest) -> Result<Identity, Problem> {

@@ -12,6 +12,7 @@ use actix_web::{Error, HttpMessage as _, HttpResponse, web};
 use futures_util::FutureExt as _;
 use tracing::Instrument as _;
 
+use super::rates::Told;
 use crate::domain::id::RequestId;
 use crate::web::context::Context;
 use crate::web::pages;
@@ -23,7 +24,9 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// All scripts and styles are files of ours: nothing inline, nothing from elsewhere.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; \
      connect-src 'self'; form-action 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; \
-     require-trusted-types-for 'script'; trusted-types 'none'";
+     require-trusted-types-for 'script'; trusted-types 'none'; report-to csp";
+/// Where browsers report what the policy stopped.
+const REPORTING_ENDPOINTS: &str = "csp=\"/csp-reports\"";
 /// Of files that users or agents made.
 pub const SANDBOX_POLICY: &str = "sandbox; default-src 'none'";
 const PERMISSIONS: &str = "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()";
@@ -74,6 +77,10 @@ fn finish(response: ServiceResponse<BoxBody>, context: Context, secure: bool) ->
         },
         None => response,
     };
+    let told = response.request().extensions().get::<Told>().copied();
+    if let Some(told) = told {
+        told.add_headers(response.headers_mut());
+    }
     add_headers(response.headers_mut(), context.id, secure);
     response
 }
@@ -111,6 +118,7 @@ fn add_headers(headers: &mut HeaderMap, id: RequestId, secure: bool) {
         }
     };
     set(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
+    set(HeaderName::from_static("reporting-endpoints"), REPORTING_ENDPOINTS);
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(header::REFERRER_POLICY, "no-referrer");
     set(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");

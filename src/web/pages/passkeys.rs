@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 
 use super::account::{person_of, prove};
-use super::sign_in::{enter, local_path, refused, take_turn};
+use super::sign_in::{enter, refused};
 use super::{account, see_other};
 use crate::crypto::passkey::Site;
 use crate::domain::error::ErrorCode;
@@ -16,6 +16,7 @@ use crate::web::context::Context;
 use crate::web::extract::form::Form;
 use crate::web::extract::{Person, ProvedSignedIn, Public};
 use crate::web::problem::Problem;
+use crate::web::redirect::local_path;
 use crate::web::settings::Settings;
 use crate::web::state::State;
 
@@ -76,7 +77,6 @@ fn answered(form: &Form) -> Answered<'_> {
 
 /// `POST /sign-in/passkey/options`
 pub async fn sign_in_options(_: Public, state: web::Data<State>, _form: Form, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    take_turn(&state, &request)?;
     let site = the_site(&state, &request)?;
     Ok(asked(passkeys::begin_sign_in(&state.app, &site)?))
 }

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use serde::Deserialize;
 
-use super::sign_in::{take_turn, with_visit};
+use super::sign_in::with_visit;
 use super::{filters, html, html_of, see_other};
 use crate::domain::error::ErrorCode;
 use crate::services::{Error, resets};
@@ -53,7 +53,6 @@ pub async fn show_forgot(_: Public, state: web::Data<State>, request: HttpReques
 
 /// `POST /forgot`: the same answer, as fast, whoever has the address.
 pub async fn submit_forgot(_: Public, state: web::Data<State>, form: Form, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    take_turn(&state, &request)?;
     let (app, email, origin) = (state.app.clone(), form.text("email").to_owned(), Context::origin(&request));
     actix_web::rt::spawn(async move {
         if let Err(error) = resets::request(&app, &email, origin).await {
@@ -85,7 +84,6 @@ pub async fn show(_: Public, state: web::Data<State>, query: Query<Link>, reques
 
 /// `POST /reset`
 pub async fn submit(_: Public, state: web::Data<State>, form: Form, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    take_turn(&state, &request)?;
     let password = form.raw("password").unwrap_or_default().to_owned();
     match resets::finish(&state.app, form.text("token"), password, Context::origin(&request)).await {
         Ok(()) => Ok(see_other("/sign-in?done=password-reset")),

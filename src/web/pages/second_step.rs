@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use serde::Deserialize;
 
-use super::sign_in::{enter, local_path, take_turn, with_visit};
+use super::sign_in::{enter, with_visit};
 use super::{filters, html, html_of, see_other};
 use crate::services::Error;
 use crate::services::totp::{self, Said};
@@ -14,6 +14,7 @@ use crate::web::extract::Public;
 use crate::web::extract::form::{Form, TOKEN_FIELD};
 use crate::web::extract::paging::Query;
 use crate::web::problem::Problem;
+use crate::web::redirect::local_path;
 use crate::web::state::State;
 
 #[derive(Template)]
@@ -55,7 +56,6 @@ pub async fn show(_: Public, state: web::Data<State>, query: Query<How>, request
 
 /// `POST /sign-in/code`
 pub async fn submit(_: Public, state: web::Data<State>, form: Form, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    take_turn(&state, &request)?;
     let Some(step) = cookies::step(&request) else {
         return Ok(see_other(TOO_LATE));
     };

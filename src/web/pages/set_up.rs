@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use serde::Deserialize;
 
-use super::sign_in::{enter, take_turn, with_visit};
+use super::sign_in::{enter, with_visit};
 use super::{filters, html, html_of};
 use crate::domain::error::ErrorCode;
 use crate::services::setup::{self, FirstOwner};
@@ -52,7 +52,6 @@ pub async fn show(_: Public, state: web::Data<State>, query: Query<Link>, reques
 
 /// `POST /set-up`
 pub async fn submit(_: Public, state: web::Data<State>, form: Form, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    take_turn(&state, &request)?;
     let owner = FirstOwner {
         email: form.text("email").to_owned(),
         name: form.text("name").to_owned(),

@@ -14,8 +14,8 @@ use crate::web::cookies;
 use crate::web::extract::form::Form;
 use crate::web::extract::paging::Query;
 use crate::web::extract::{Person, Public};
-use crate::web::middleware::rates::too_many;
 use crate::web::problem::Problem;
+use crate::web::redirect::local_path;
 use crate::web::state::State;
 
 #[derive(Template)]
@@ -93,7 +93,6 @@ pub(super) fn refused(state: &State, request: &HttpRequest, form: &Form, problem
 
 /// `POST /sign-in`
 pub async fn submit(_: Public, state: web::Data<State>, form: Form, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    take_turn(&state, &request)?;
     let sign_in = SignIn {
         email: form.text("email").to_owned(),
         password: form.raw("password").unwrap_or_default().to_owned(),
@@ -125,7 +124,6 @@ pub async fn show_link(_: Public, state: web::Data<State>, query: Query<Link>, r
 
 /// `POST /sign-in/link`
 pub async fn submit_link(_: Public, state: web::Data<State>, form: Form, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    take_turn(&state, &request)?;
     let entered = state.app.auth.sign_in_by_link(form.text("token"), Context::origin(&request)).await;
     match entered {
         Ok(session) => Ok(enter(&state, session, "/")),
@@ -183,36 +181,4 @@ pub(super) fn with_visit(
     let mut answer = page(state.app.auth.form_token(&visit))?;
     _ = answer.add_cookie(&cookies::new_visit(&state.settings, &visit));
     Ok(answer)
-}
-
-/// Counts one try to get in, by address.
-pub(super) fn take_turn(state: &State, request: &HttpRequest) -> Result<(), Problem> {
-    let Some(context) = Context::get(request) else { return Ok(()) };
-    state.limits.sign_ins.take(&context.client).map(drop).map_err(too_many)
-}
-
-/// Where to go after signing in: a path of ours, never another site.
-pub(super) fn local_path(next: &str) -> String {
-    let is_local = next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\r', '\n', '\t']);
-    if is_local { next.to_owned() } else { "/".to_owned() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_is_sent_on_within_the_station_only() {
-        assert_eq!(local_path("/runs?state=failed"), "/runs?state=failed");
-        for next in [
-            "",
-            "//evil.example",
-            "https://evil.example",
-            "/\\evil.example",
-            "/a\r\nset-cookie: x",
-            "javascript:1",
-        ] {
-            assert_eq!(local_path(next), "/", "{next}");
-        }
-    }
 }

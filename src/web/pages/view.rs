@@ -27,7 +27,7 @@ pub struct Shell {
     pub title: String,
     pub person: String,
     pub form_token: String,
-    /// Which entry of the rail is lit: `overview`, `runs`, `dead_letters`, `sessions`, `approvals`, `agents`, `settings`, `account`, or none.
+    /// Which entry of the rail is lit: `overview`, `runs`, `dead_letters`, `sessions`, `approvals`, `agents`, `settings`, `account`, `docs`, or none.
     pub nav: &'static str,
     pub counts: Counts,
     pub notice: Option<Notice>,

@@ -5,7 +5,6 @@ use askama::Template;
 use serde::Deserialize;
 
 use super::super::passkeys::Here;
-use super::super::sign_in::local_path;
 use super::super::{filters, html, html_of, see_other};
 use crate::services::{Error, proof};
 use crate::web::context::Context;
@@ -14,6 +13,7 @@ use crate::web::extract::Person;
 use crate::web::extract::form::Form;
 use crate::web::extract::paging::Query;
 use crate::web::problem::Problem;
+use crate::web::redirect::local_path;
 use crate::web::state::State;
 
 #[derive(Template)]

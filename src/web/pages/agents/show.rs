@@ -6,8 +6,9 @@ use serde::Deserialize;
 
 use crate::domain::agent::{Agent, AgentVersion};
 use crate::domain::hex;
-use crate::domain::permission::Permission;
-use crate::services::{agents, runs, users};
+use crate::domain::manifest::Capabilities;
+use crate::domain::permission::{Actor, Permission};
+use crate::services::{agents, policy, runs, users};
 use crate::store::runs::Filter;
 use crate::web::api::Segments;
 use crate::web::extract::paging::{Page, Query};
@@ -33,6 +34,7 @@ struct AgentPage {
     may_write: bool,
     may_start: bool,
     capabilities: Vec<Capability>,
+    verdicts: Vec<VerdictRow>,
     limits: Vec<Limit>,
     /// Markdown.
     readme: Option<String>,
@@ -56,6 +58,14 @@ struct AgentHead {
     created: When,
     code_bytes: u64,
     digest: String,
+}
+
+/// What the policies say to a thing that it wants.
+struct VerdictRow {
+    what: String,
+    words: String,
+    effect: &'static str,
+    rule: String,
 }
 
 struct Limit {
@@ -129,6 +139,7 @@ pub async fn show(
         may_write: may(actor, Permission::AgentsWrite),
         may_start: may(actor, Permission::RunsStart),
         capabilities: capabilities(&manifest.capabilities),
+        verdicts: verdicts(&state, actor, &manifest.capabilities).await?,
         limits: manifest
             .limits
             .fields()
@@ -147,6 +158,19 @@ pub async fn show(
         next,
         first,
     })
+}
+
+async fn verdicts(state: &State, actor: &Actor, granted: &Capabilities) -> Result<Vec<VerdictRow>, Problem> {
+    let said = policy::of_capabilities(&state.app, actor, granted).await?;
+    Ok(said
+        .iter()
+        .map(|verdict| VerdictRow {
+            what: verdict.what.clone(),
+            words: verdict.in_words(),
+            effect: verdict.decision.effect().as_str(),
+            rule: verdict.decision.rule().to_string(),
+        })
+        .collect())
 }
 
 /// A README often begins with the name, which the page shows already.

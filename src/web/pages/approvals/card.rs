@@ -5,12 +5,13 @@ use serde_json::Value;
 use crate::domain::call::Body;
 use crate::domain::id::RunId;
 use crate::domain::permission::{Actor, Permission};
+use crate::domain::policy::{Approvers, of_approvers};
 use crate::domain::time::Timestamp;
 use crate::domain::wait::{ApprovalKind, ApprovalState, OnTimeout, Verb};
 use crate::services::approvals;
 use crate::store::approvals::Approval;
-use crate::web::pages::may;
 use crate::web::pages::view::{When, pretty};
+use crate::web::pages::{filters, may};
 use crate::web::problem::Problem;
 use crate::web::state::State;
 
@@ -74,6 +75,8 @@ pub struct ApprovalCard {
     pub title: String,
     /// Who asks: the agent, the station's policy, or the station because it does not know.
     pub why: &'static str,
+    /// The policy's rule that asks; empty where the agent does.
+    pub rule: String,
     pub arguments: Vec<Argument>,
     /// Pretty JSON.
     pub raw: String,
@@ -89,9 +92,28 @@ pub struct ApprovalCard {
     pub edit: bool,
     pub deny: bool,
     pub unknown: bool,
+    /// Where the policy asks others than anyone who may decide: “2 admins”.
+    pub who: Option<String>,
+    /// “1 of 2 approved: Ana”
+    pub progress: Option<String>,
+    /// How many people have said what they think, so that a page notices.
+    pub votes: usize,
+    /// Other arguments that people gave leave for.
+    pub proposals: Vec<Proposal>,
+    /// Why whoever looks at it may not decide.
+    pub barred: Option<String>,
     pub place: &'static str,
     /// What was typed, where it was refused.
     pub typed: Typed,
+}
+
+/// Arguments that somebody would have in place of those that were asked for.
+pub struct Proposal {
+    pub by: String,
+    /// Pretty JSON.
+    pub arguments: String,
+    /// Whether whoever looks at it may agree to it.
+    pub open: bool,
 }
 
 /// What the form had, and what is wrong with it.
@@ -108,6 +130,10 @@ pub struct Typed {
 impl ApprovalCard {
     pub fn new(approval: &Approval, actor: &Actor, place: Place, now: Timestamp) -> Self {
         let offers = |verb| approval.verbs.contains(&verb);
+        let pending = approval.state == ApprovalState::Pending;
+        let barred = approvals::bar(approval, actor);
+        let own = approval.votes.iter().find(|vote| vote.by == actor.principal);
+        let open = pending && barred.is_none() && may(actor, Permission::ApprovalsDecide);
         let arguments: Value = serde_json::from_str(&approval.arguments).unwrap_or_default();
         Self {
             id: approval.id.to_string(),
@@ -121,6 +147,7 @@ impl ApprovalCard {
                 ApprovalKind::Action => "The station’s policy asks before this is done.",
                 ApprovalKind::Question => "The agent asks.",
             },
+            rule: approval.rule.clone(),
             arguments: rows(&approval.action, &arguments),
             raw: pretty(&approval.arguments),
             reason: approval.reason.clone(),
@@ -131,15 +158,67 @@ impl ApprovalCard {
                 OnTimeout::Deny => "then it counts as denied",
             },
             outcome: outcome(approval, now),
-            open: approval.state == ApprovalState::Pending && may(actor, Permission::ApprovalsDecide),
-            approve: offers(Verb::Approve),
+            open,
+            // Who has given leave for it need not do so again.
+            approve: offers(Verb::Approve) && own.is_none_or(|vote| vote.said.verb != Verb::Approve),
             edit: offers(Verb::Edit),
             deny: offers(Verb::Deny),
             unknown: offers(Verb::Happened),
+            who: (approval.approvers != Approvers::default()).then(|| of_approvers(approval.approvers)),
+            progress: progress(approval),
+            votes: approval.votes.len(),
+            proposals: if pending {
+                proposals(approval, open.then_some(actor))
+            } else {
+                Vec::new()
+            },
+            barred: barred.filter(|_| pending),
             place: place.as_str(),
             typed: Typed::default(),
         }
     }
+}
+
+/// How far several people have come.
+fn progress(approval: &Approval) -> Option<String> {
+    if approval.state != ApprovalState::Pending || approval.approvers.count < 2 {
+        return None;
+    }
+    let agreed = approvals::agreed(approval);
+    let names: Vec<&str> = approval
+        .votes
+        .iter()
+        .filter(|vote| matches!(vote.said.verb, Verb::Approve | Verb::Edit))
+        .map(|vote| vote.name.as_str())
+        .collect();
+    let need = approval.approvers.count;
+    Some(if names.is_empty() {
+        format!("0 of {need} approved")
+    } else {
+        format!("{agreed} of {need} approved: {}", names.join(", "))
+    })
+}
+
+/// The edits that people stand behind, each once.
+fn proposals(approval: &Approval, actor: Option<&Actor>) -> Vec<Proposal> {
+    let mut found: Vec<(String, Vec<&str>, bool)> = Vec::new();
+    for vote in &approval.votes {
+        let Some(arguments) = &vote.said.arguments else { continue };
+        let own = actor.is_some_and(|actor| actor.principal == vote.by);
+        match found.iter_mut().find(|(known, ..)| known == arguments) {
+            Some((_, names, mine)) => {
+                names.push(&vote.name);
+                *mine |= own;
+            }
+            None => found.push((arguments.clone(), vec![&vote.name], own)),
+        }
+    }
+    let proposal = |(arguments, names, mine): (String, Vec<&str>, bool)| Proposal {
+        by: names.join(", "),
+        arguments: pretty(&arguments),
+        open: actor.is_some() && !mine,
+    };
+    found.into_iter().map(proposal).collect()
 }
 
 /// What a run waits for people to decide, as cards.
@@ -169,6 +248,14 @@ pub fn title(action: &str, arguments: &Value) -> String {
     let words = match action {
         "http.send" => format!("{} {}", text(arguments, "method").to_ascii_uppercase(), text(arguments, "url")),
         "models.chat" => format!("Ask the model “{}”", text(arguments, "model")),
+        "agents.start" => format!("Start the agent “{}”", text(arguments, "agent")),
+        "agents.ask" => format!("Ask the run {}", text(arguments, "run")),
+        // Of what a handle can wait for, only a question is anything that others are asked about.
+        "waits.open" => format!("Ask the run {}", text(arguments.get("ask").unwrap_or(&Value::Null), "run")),
+        "artifacts.put" => {
+            let bytes = arguments.get("bytes").and_then(Value::as_u64).unwrap_or(0);
+            format!("Store the artifact “{}”, {}", text(arguments, "name"), filters::size(bytes))
+        }
         own => own.to_owned(),
     };
     cut(&words, TITLE_CHARS_MAX)
@@ -230,12 +317,12 @@ fn rows(action: &str, arguments: &Value) -> Vec<Argument> {
 }
 
 fn outcome(approval: &Approval, now: Timestamp) -> Option<Outcome> {
-    let by = approval.decided_by_name.as_deref().unwrap_or("somebody who left");
+    let by = deciders(approval);
     let (tone, words) = match (approval.state, approval.verb) {
         (ApprovalState::Pending, _) => return None,
         (ApprovalState::Expired, _) => ("info", "Nobody decided in time".to_owned()),
         (ApprovalState::Withdrawn, _) => ("info", "The run no longer asks for it".to_owned()),
-        (ApprovalState::Decided, verb) => decided(verb, by),
+        (ApprovalState::Decided, verb) => decided(verb, &by),
     };
     let after = approval.decided_at.map(|at| {
         let waited = u64::try_from(at.since(approval.created_at).as_millis()).unwrap_or(0);
@@ -249,6 +336,19 @@ fn outcome(approval: &Approval, now: Timestamp) -> Option<Outcome> {
         reason: approval.decided_reason.clone().unwrap_or_default(),
         arguments: approval.decided_arguments.as_deref().map(pretty),
     })
+}
+
+/// Who decided: of several who gave leave, all that stand behind what was decided.
+fn deciders(approval: &Approval) -> String {
+    let gave = approval
+        .votes
+        .iter()
+        .filter(|vote| matches!(approval.verb, Some(Verb::Approve | Verb::Edit)) && vote.said.arguments == approval.decided_arguments);
+    let names: Vec<&str> = gave.map(|vote| vote.name.as_str()).collect();
+    match names.as_slice() {
+        [] | [_] => approval.decided_by_name.clone().unwrap_or_else(|| "somebody who left".to_owned()),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
 }
 
 fn decided(verb: Option<Verb>, by: &str) -> (&'static str, String) {

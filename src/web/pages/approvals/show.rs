@@ -55,7 +55,7 @@ pub async fn decide(
     };
     match decided {
         Ok(approval) => Ok(see_other(Place::after(form.text("place"), &approval))),
-        Err(error @ (Error::Invalid(_) | Error::Conflict(_))) => {
+        Err(error @ (Error::Invalid(_) | Error::Conflict(_) | Error::Refused(_))) => {
             let conflict = match &error {
                 Error::Conflict(why) => Some(why.clone()),
                 _ => None,

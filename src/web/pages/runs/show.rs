@@ -11,14 +11,14 @@ use crate::domain::call::ArtifactInfo;
 use crate::domain::failure::EndReason;
 use crate::domain::journal::{Lane, Phase};
 use crate::domain::permission::Permission;
-use crate::domain::run::{RunState, Trigger};
+use crate::domain::run::{Hold, RunState, Trigger};
 use crate::domain::time::Timestamp;
-use crate::services::{fork, holds, runs, users, verify};
+use crate::services::{adoption, fork, holds, runs, users, verify};
 use crate::store::runs::Run;
 use crate::web::api::Segments;
 use crate::web::context::Context;
 use crate::web::extract::form::Form;
-use crate::web::extract::{Authorized, may as permission};
+use crate::web::extract::{Authorized, Proved, may as permission};
 use crate::web::pages::approvals::card::{ApprovalCard, Place, pending_of};
 use crate::web::pages::view::{People, Shell, When, duration_of, pretty};
 use crate::web::pages::waits::{self, Waits};
@@ -64,6 +64,10 @@ struct RunPage {
     fuel: u64,
     entries: u64,
     may_cancel: bool,
+    /// Whether it waits for somebody to take the place of its starter.
+    left: bool,
+    may_adopt: bool,
+    may_resume: bool,
     may_verify: bool,
     failed: bool,
     dead: bool,
@@ -106,6 +110,10 @@ pub async fn show(
     let people = People(users::names(&state.app, actor.org).await?);
     let now = state.app.clock.now();
     let created = run.created_at.as_ms();
+    let left = run.holds.contains(Hold::PrincipalRemoved);
+    let may_adopt = left && may(actor, Permission::MembersManage);
+    // Where the starter is back, an admin lets it go on as it was.
+    let may_resume = !left || may_adopt && adoption::starter_is_back(&state.app, actor, &run).await?;
     let line = |entry: &crate::domain::journal::EntryView| Line {
         seq: entry.seq,
         forks: entry.lane == Lane::Guest && entry.phase != Phase::Start,
@@ -145,6 +153,9 @@ pub async fn show(
             fuel: run.fuel,
             entries: run.last_seq,
             may_cancel: !run.state.is_terminal() && may(actor, Permission::RunsCancel),
+            left,
+            may_adopt,
+            may_resume,
             may_verify: run.state.is_terminal() && may(actor, Permission::RunsCancel),
             failed: run.state == RunState::Failed,
             dead: run.dead,
@@ -195,6 +206,19 @@ pub async fn resume(
     let run = segments.run()?;
     holds::resume(&state.app, auth.actor(), run, Context::origin(&request)).await?;
     Ok(see_other(format!("/runs/{run}?done=resumed")))
+}
+
+/// `POST /runs/{run}/adopt`
+pub async fn adopt(
+    auth: Proved<permission::MembersManage>,
+    state: web::Data<State>,
+    segments: Segments,
+    _form: Form,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let run = segments.run()?;
+    adoption::adopt(&state.app, auth.actor(), run, Context::origin(&request)).await?;
+    Ok(see_other(format!("/runs/{run}?done=run-adopted")))
 }
 
 const fn trigger_words(trigger: Trigger) -> &'static str {

@@ -1,0 +1,114 @@
+//! Every action that the audit log can name: a noun, a dot and a verb, and what it says to people.
+
+/// An action and its words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditAction {
+    /// Stable, as stored, filtered and exported.
+    pub code: &'static str,
+    /// What somebody did.
+    pub words: &'static str,
+}
+
+macro_rules! actions {
+    ($($code:literal: $words:literal,)*) => {
+        /// All of them, by noun. A test compares them with what the sources write.
+        pub const ACTIONS: &[AuditAction] = &[$(AuditAction { code: $code, words: $words },)*];
+    };
+}
+
+actions! {
+    "access.denied": "Was refused",
+    "agent.delete": "Deleted an agent",
+    "agent.publish": "Published a version of an agent",
+    "approval.decide": "Decided an approval",
+    "approval.vote": "Voted on an approval",
+    "audit.export": "Exported the audit log",
+    "backup.create": "Made a backup",
+    "backup.restore": "Restored a backup",
+    "invitation.accept": "Accepted an invitation",
+    "key.create": "Made an API key",
+    "key.revoke": "Revoked an API key",
+    "key.rotate": "Made a new API key in place of an old one",
+    "member.add": "Added a member",
+    "member.change-role": "Changed a member’s role",
+    "member.invite": "Invited somebody",
+    "member.leave": "Left the organization",
+    "member.remove": "Removed a member",
+    "member.revoke-invitation": "Took back an invitation",
+    "org.create": "Made the organization",
+    "org.delete": "Asked for the organization to be deleted",
+    "org.export": "Exported the organization",
+    "org.purge": "Deleted everything of an organization",
+    "org.rename": "Renamed the organization",
+    "org.restore": "Kept the organization that was to be deleted",
+    "org.transfer": "Handed the organization over",
+    "org.change-plan": "Changed the organization’s plan",
+    "mail.test": "Sent a test letter",
+    "passkey.add": "Added a passkey",
+    "passkey.remove": "Removed a passkey",
+    "passkey.rename": "Renamed a passkey",
+    "person.erase": "Erased a person",
+    "person.export": "Exported what is kept about a person",
+    "policy.change": "Changed the policy",
+    "recovery-codes.renew": "Made new recovery codes",
+    "run.adopt": "Took over a run",
+    "run.cancel": "Stopped a run",
+    "run.discard": "Put a failed run away",
+    "run.fork": "Forked a run",
+    "run.pause": "Paused a run",
+    "run.resume": "Resumed a run",
+    "run.retry": "Tried a failed run again",
+    "run.start-over": "Started a run over",
+    "run.verify": "Verified a run",
+    "service.create": "Made a service",
+    "service.disable": "Disabled a service",
+    "session.prove": "Proved who they are",
+    "session.revoke": "Signed a browser out",
+    "session.revoke-others": "Signed all other browsers out",
+    "session.second-step": "Gave a code at sign-in",
+    "session.sign-in": "Signed in",
+    "session.sign-in-by-link": "Signed in with a link",
+    "session.sign-out": "Signed out",
+    "settings.change": "Changed settings",
+    "station.set-up": "Set the station up",
+    "totp.disable": "Removed the authenticator app",
+    "totp.enable": "Set an authenticator app up",
+    "user.change-email": "Changed their address",
+    "user.change-password": "Changed their password",
+    "user.create": "Made a user",
+    "user.rename": "Changed their name",
+    "user.request-reset": "Asked for a new password",
+    "user.reset-link": "Made a link to a new password",
+    "user.reset-password": "Chose a new password with a link",
+    "workspace.create": "Made a workspace",
+    "workspace.delete": "Deleted a workspace",
+    "workspace.rename": "Renamed a workspace",
+}
+
+/// The words of an action; of one that an older release wrote, its code.
+pub fn in_words(code: &str) -> &str {
+    ACTIONS
+        .iter()
+        .find(|action| action.code == code)
+        .map_or(code, |action| action.words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_a_noun_and_a_verb_and_there_once() {
+        let word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+        let mut codes: Vec<_> = ACTIONS.iter().map(|action| action.code).collect();
+        for code in &codes {
+            let (noun, verb) = code.split_once('.').unwrap();
+            assert!(word(noun) && word(verb), "{code}");
+        }
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), ACTIONS.len());
+        assert_eq!(in_words("key.create"), "Made an API key");
+        assert_eq!(in_words("key.juggle"), "key.juggle");
+    }
+}

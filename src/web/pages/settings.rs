@@ -1,0 +1,7 @@
+//! `/settings`: the organization, its members, keys and rules.
+
+pub mod audit;
+pub mod keys;
+pub mod members;
+pub mod policy;
+pub mod roles;
