@@ -20,6 +20,8 @@ CREATE TABLE orgs (
     deleted_by TEXT REFERENCES principals (id) ON DELETE SET NULL,
     -- When it last got a slot beside others that waited, by count: what goes round.
     served     INTEGER NOT NULL DEFAULT 0,
+    -- Uncompressed bytes of its payloads and blobs; the triggers beside those tables keep it.
+    stored_bytes INTEGER NOT NULL DEFAULT 0,
     created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
@@ -31,10 +33,13 @@ CREATE TABLE workspaces (
     org_id     TEXT NOT NULL REFERENCES orgs (id) ON DELETE CASCADE,
     slug       TEXT NOT NULL,
     name       TEXT NOT NULL,
+    -- Nobody gets in any more, and everything in it is being deleted.
+    deleted_at INTEGER,
     created_at INTEGER NOT NULL,
     UNIQUE (org_id, slug),
     UNIQUE (org_id, id)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX workspaces_to_purge ON workspaces (id) WHERE deleted_at IS NOT NULL;
 
 CREATE TABLE principals (
     id         TEXT PRIMARY KEY NOT NULL,
@@ -601,6 +606,12 @@ CREATE TABLE payloads (
     body     BLOB NOT NULL,
     PRIMARY KEY (org_id, hash)
 ) STRICT, WITHOUT ROWID;
+CREATE TRIGGER payloads_count_up AFTER INSERT ON payloads BEGIN
+    UPDATE orgs SET stored_bytes = stored_bytes + NEW.bytes WHERE id = NEW.org_id;
+END;
+CREATE TRIGGER payloads_count_down AFTER DELETE ON payloads BEGIN
+    UPDATE orgs SET stored_bytes = stored_bytes - OLD.bytes WHERE id = OLD.org_id;
+END;
 
 CREATE TABLE blobs (
     org_id     TEXT NOT NULL REFERENCES orgs (id) ON DELETE CASCADE,
@@ -610,6 +621,12 @@ CREATE TABLE blobs (
     created_at INTEGER NOT NULL,
     PRIMARY KEY (org_id, digest)
 ) STRICT, WITHOUT ROWID;
+CREATE TRIGGER blobs_count_up AFTER INSERT ON blobs BEGIN
+    UPDATE orgs SET stored_bytes = stored_bytes + NEW.bytes WHERE id = NEW.org_id;
+END;
+CREATE TRIGGER blobs_count_down AFTER DELETE ON blobs BEGIN
+    UPDATE orgs SET stored_bytes = stored_bytes - OLD.bytes WHERE id = OLD.org_id;
+END;
 
 CREATE TABLE blob_chunks (
     org_id TEXT NOT NULL,

@@ -9,6 +9,7 @@ mod doctor;
 mod embedded;
 mod files;
 mod health;
+mod org;
 mod process;
 mod run;
 mod serve;
@@ -81,6 +82,7 @@ fn execute(args: Args) -> anyhow::Result<Exit> {
         Command::Run(run) => blocking(run::run(config, run)),
         Command::Init(init) => blocking(admin::init(config, init)),
         Command::User(user) => blocking(admin::user(config, user)),
+        Command::Org(org) => blocking(org::org(config, org)),
         Command::Key(key) => blocking(admin::key(config, key)),
         Command::Agent(agent) => blocking(agent::agent(config, agent)),
         Command::Audit(audit) => blocking(audit::audit(config, audit.command)),

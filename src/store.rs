@@ -37,6 +37,7 @@ pub mod passkeys;
 pub mod payloads;
 pub mod persons;
 pub mod policy;
+pub mod purge;
 mod readers;
 pub mod runs;
 pub mod runtime_components;
@@ -47,8 +48,10 @@ pub mod station;
 pub mod totp;
 mod tx;
 mod types;
+pub mod usage;
 pub mod users;
 pub mod waits;
+pub mod workspaces;
 mod writer;
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::services::users::{self, NewUser};
 use crate::services::{App, Error};
 
 /// Opens the station of the data directory, does something, and closes it.
-async fn with_app<F>(config: Config, work: F) -> anyhow::Result<Exit>
+pub async fn with_app<F>(config: Config, work: F) -> anyhow::Result<Exit>
 where
     F: AsyncFnOnce(&App) -> Result<(), Error>,
 {
@@ -86,6 +86,22 @@ pub async fn user(config: Config, user: User) -> anyhow::Result<Exit> {
                 let (actor, person) = (operator(app, &org).await?, users::local_actor(app, &email, Some(org)).await?);
                 members::change_role(app, &actor, person.principal, role, Origin::default()).await?;
                 say(&format!("{email} is {role} now"));
+                Ok(())
+            })
+            .await
+        }
+        UserCommand::Disable { email, org } => {
+            with_app(config, async |app| {
+                members::disable(app, &operator(app, &org).await?, &email, Origin::default()).await?;
+                say(&format!("{email} is shut out; their runs wait to be adopted"));
+                Ok(())
+            })
+            .await
+        }
+        UserCommand::Enable { email, org } => {
+            with_app(config, async |app| {
+                members::enable(app, &operator(app, &org).await?, &email, Origin::default()).await?;
+                say(&format!("{email} can sign in again"));
                 Ok(())
             })
             .await
@@ -174,7 +190,7 @@ fn print(line: &str) -> Result<(), Error> {
 }
 
 /// A name as a terminal can show it: without characters that move its cursor.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
 

@@ -88,6 +88,8 @@ pub enum Command {
     User(User),
     /// Verify and export the audit log
     Audit(Audit),
+    /// List, make and restore organizations
+    Org(Org),
     /// Look at the data directory, the database and the sandbox
     Doctor {
         #[arg(short, long, value_enum, default_value_t)]
@@ -268,6 +270,22 @@ pub enum UserCommand {
         #[arg(long, default_value = "default", value_name = "SLUG")]
         org: String,
     },
+    /// Shut a person out of the whole station; they stay what they are for when they are let in again
+    Disable {
+        /// Whom: an e-mail address
+        email: String,
+        /// The organization whose owner this is done as, by short name
+        #[arg(long, default_value = "default", value_name = "SLUG")]
+        org: String,
+    },
+    /// Let a person in again
+    Enable {
+        /// Whom: an e-mail address
+        email: String,
+        /// The organization whose owner this is done as, by short name
+        #[arg(long, default_value = "default", value_name = "SLUG")]
+        org: String,
+    },
     /// Remove a member: their keys are revoked, and their runs wait to be adopted
     Remove {
         /// Whom: an e-mail address
@@ -317,5 +335,39 @@ pub enum AuditCommand {
         chain: String,
         #[arg(long, value_enum, default_value_t)]
         format: AuditFormat,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Org {
+    #[command(subcommand)]
+    pub command: OrgCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum OrgCommand {
+    /// List every organization; one line each
+    List {
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Make an organization with one workspace
+    Create {
+        /// Its short name
+        slug: String,
+        /// Its name for people [default: the short name]
+        #[arg(long)]
+        name: Option<String>,
+        /// free, pro or enterprise
+        #[arg(long, default_value = "free")]
+        plan: String,
+        /// The e-mail address of its owner, who has an account already
+        #[arg(long, value_name = "EMAIL")]
+        owner: String,
+    },
+    /// Take the deletion of an organization back, within 14 days of it
+    Restore {
+        /// Its short name
+        slug: String,
     },
 }

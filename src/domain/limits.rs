@@ -1,5 +1,7 @@
 //! Limits with names. Those an agent may lower or raise are in [`AgentLimits`]; the rest hold for the whole station.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// Bytes of an uploaded component or script.
@@ -50,6 +52,8 @@ pub const DELTA_RING_BYTES: usize = 64 * 1024;
 /// Bytes of a request's JSON body, but for uploads.
 pub const JSON_BODY_BYTES_MAX: usize = INPUT_BYTES_MAX + 64 * 1024;
 pub const NAME_BYTES_MAX: usize = 64;
+/// How long a deleted organization can be restored.
+pub const ORG_GRACE: Duration = Duration::from_hours(14 * 24);
 /// Runs that may wait in one organization's queue.
 pub const QUEUED_RUNS_MAX: u32 = 10_000;
 

@@ -101,7 +101,7 @@ mod tests {
 
         #[test]
         fn every_secret_that_is_written_is_found(names in proptest::collection::vec("[A-Za-z0-9_.-]{1,64}", 0..6), between in "[a-z {]{0,8}") {
-            let text: String = names.iter().map(|name| format!("{between}{OPEN}{name}{CLOSE}")).collect();
+            let text = names.iter().map(|name| format!("{between}{OPEN}{name}{CLOSE}")).collect::<Vec<_>>().concat();
             let found: Vec<String> = secrets(&text).map(str::to_owned).collect();
             prop_assert_eq!(found, names);
         }

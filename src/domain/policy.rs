@@ -99,13 +99,9 @@ pub struct Policies {
 impl Policies {
     /// `org 4, workspace 2, default-2`
     pub fn version(&self) -> String {
-        let mut text = String::new();
-        for (name, policy) in [("org", &self.org), ("workspace", &self.workspace)] {
-            if let Some(policy) = policy {
-                text.push_str(&format!("{name} {}, ", policy.version));
-            }
-        }
-        text + DEFAULT_VERSION
+        let set = [("org", &self.org), ("workspace", &self.workspace)].into_iter();
+        let named = set.filter_map(|(name, policy)| Some(format!("{name} {}", policy.as_ref()?.version)));
+        named.chain([DEFAULT_VERSION.to_owned()]).collect::<Vec<_>>().join(", ")
     }
 
     /// Every rule with the name of its policy, in order.

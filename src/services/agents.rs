@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::access::require;
 use super::versions::{LoadedVersion, compile_schema};
-use super::{App, Error};
+use super::{App, Error, plans};
 use crate::domain::agent::{Agent, AgentVersion};
 use crate::domain::id::{AgentId, OrgId, VersionId};
 use crate::domain::limits::{
@@ -222,7 +222,7 @@ async fn check_component(app: &App, code: Vec<u8>) -> Result<Result<Vec<u8>, (Ve
 /// Checks and stores an agent, or a new version of one.
 ///
 /// # Errors
-/// `Rejected` with every finding, `AlreadyExists` where name or version is taken; then nothing is stored.
+/// `Rejected` with every finding, `AlreadyExists` where name or version is taken, `PlanLimit`; then nothing is stored.
 pub async fn create(app: &App, actor: &Actor, upload: Upload, target: Target, origin: Origin) -> Result<(Agent, AgentVersion), Error> {
     require(actor, Permission::AgentsWrite, actor.org, WHAT)?;
     let (manifest_text, input_schema) = (upload.manifest.clone(), upload.input_schema.clone());
@@ -239,6 +239,10 @@ pub async fn create(app: &App, actor: &Actor, upload: Upload, target: Target, or
     let asking = actor.clone();
     let code = checked.code;
     let stored = app.store.write(move |tx| {
+        if matches!(target, Target::New) {
+            plans::check_agents(tx, scope.org)?;
+        }
+        plans::check_bytes(tx, scope.org, code.len())?;
         let code_digest = blobs::put(tx, scope.org, &code, now)?;
         let new = agents::NewVersion {
             id: VersionId::new(now),

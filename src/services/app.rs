@@ -17,7 +17,7 @@ use super::sealing::Sealing;
 use super::supervisor::Supervisor;
 use super::versions::Versions;
 use super::warm::Warm;
-use super::{Error, audit, housekeeping, javascript, mail, policy};
+use super::{Error, audit, housekeeping, javascript, mail, policy, purge};
 use crate::config::Config;
 use crate::config::master_key::KeySource;
 use crate::domain::id::{NodeId, OrgId};
@@ -92,6 +92,7 @@ pub struct Inner {
     pub components: Components,
     pub versions: Versions,
     pub policies: policy::Held,
+    pub purge: purge::Bell,
     /// This start of the process, as leases name it.
     pub node: NodeId,
     /// When this process began.
@@ -201,6 +202,7 @@ impl App {
             components,
             versions: Versions::default(),
             policies: policy::Held::default(),
+            purge: purge::Bell::default(),
             node,
             started_at,
             engine_fingerprint,
@@ -264,9 +266,7 @@ impl App {
 
     /// How people reach the station, for links that it hands out: from the settings, never from a request.
     pub fn public_origin(&self) -> String {
-        let server = &self.config.server;
-        let own = || format!("http://{}", server.listen);
-        server.public_url.as_ref().map_or_else(own, |url| url.as_str().to_owned())
+        self.config.server.origin()
     }
 
     /// Runs that may execute at one time.

@@ -170,7 +170,12 @@ pub async fn start_over(app: &App, actor: &Actor, id: RunId, repeat_writes: bool
         retry: serde_json::from_str(&old.retry).unwrap_or_default(),
         message: None,
     };
-    let new = service::start(app, actor, start).await?;
+    // Where the old one is, whatever workspace the actor is at work in.
+    let there = Actor {
+        workspace: old.workspace,
+        ..actor.clone()
+    };
+    let new = service::start(app, &there, start).await?;
     let (org, now) = (actor.org, app.clock.now());
     let detail = json!({ "run": new });
     let record = super::audit::of(actor, "run.start-over", &id.to_string(), origin).detail(detail);

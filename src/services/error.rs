@@ -79,6 +79,7 @@ impl From<store::Error> for Error {
             store::Error::Conflict(what) => Self::Conflict(what),
             store::Error::Exists(what) => Self::AlreadyExists(what),
             store::Error::Limit(what) => Self::TooLarge(what),
+            store::Error::Plan(what) => Self::PlanLimit(what),
             store::Error::Busy => Self::Busy("the station is writing more than it can; try again in a moment".to_owned()),
             store::Error::Full => Self::StorageFull,
             other => Self::Internal(other.to_string()),

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use super::access::require;
 use super::agents::version_of_segment;
-use super::{App, Error, FieldError, audit, runs};
+use super::{App, Error, FieldError, audit, plans, runs};
 use crate::domain::call::{CallResult, Reply};
 use crate::domain::id::RunId;
 use crate::domain::journal::{Lane, NewEntry, Payload, is_erased, kind};
-use crate::domain::limits::{PAYLOAD_BYTES_MAX, QUEUED_RUNS_MAX};
+use crate::domain::limits::PAYLOAD_BYTES_MAX;
 use crate::domain::origin::Origin;
 use crate::domain::permission::{Actor, Permission};
 use crate::store::forks::{self, Before, NewFork};
@@ -97,7 +97,7 @@ pub async fn prefix(app: &App, actor: &Actor, run: RunId, seq: u64) -> Result<Pr
 ///
 /// # Errors
 /// `NotFound`; `Conflict` with the reason where there can be no fork from this entry; `Invalid` where the response is none of the call's;
-/// `Forbidden` where the writes' leave is lifted by someone who may not give it; `Busy` where the queue is full.
+/// `Forbidden` where the writes' leave is lifted by someone who may not give it; `PlanLimit` where the queue or the store is full.
 pub async fn fork(app: &App, actor: &Actor, fork: Fork, origin: Origin) -> Result<Run, Error> {
     if fork.allow_writes {
         require(actor, Permission::ApprovalsDecide, actor.org, "the run")?;
@@ -146,9 +146,8 @@ pub async fn fork(app: &App, actor: &Actor, fork: Fork, origin: Origin) -> Resul
     let record = audit::of(actor, "run.fork", &id.to_string(), origin).detail(detail);
     app.store
         .write(move |tx| {
-            if store::runs::queued(tx, scope, QUEUED_RUNS_MAX)? >= QUEUED_RUNS_MAX {
-                return Err(store::Error::Busy);
-            }
+            plans::check_queue(tx, scope.org)?;
+            plans::check_bytes(tx, scope.org, 0)?;
             // Who was removed a moment ago starts nothing.
             if !store::runs::holds::may_have_runs(tx, scope.org, new.started_by)? {
                 return Err(store::Error::NotFound);

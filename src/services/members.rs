@@ -4,15 +4,16 @@
 use serde_json::json;
 
 use super::access::require;
+use super::users::normalize_email;
 use super::{App, Error, audit, holds};
 use crate::domain::id::{OrgId, PrincipalId};
 use crate::domain::limits::PAGE_MAX;
 use crate::domain::origin::Origin;
-use crate::domain::permission::{Actor, Permission, PrincipalKind, Role, may_give};
+use crate::domain::permission::{Actor, Credential, Permission, PrincipalKind, Role, may_give};
 use crate::domain::time::Timestamp;
 pub use crate::store::members::Listed;
 use crate::store::runs::holds as held;
-use crate::store::{self, Reader, Tx, invitations, keys, members};
+use crate::store::{self, Reader, Tx, invitations, keys, members, users};
 
 pub(super) const ABOVE_OWN: &str = "You cannot give a role that may do more than you may.";
 const WHAT: &str = "the member";
@@ -129,7 +130,7 @@ pub(super) async fn end(
             Err(refused) => return Ok(Err(refused)),
         };
         if kind == PrincipalKind::Service {
-            members::disable_service(tx, principal, now)?;
+            members::disable(tx, principal, now)?;
         }
         let detail = json!({
             "role": member.role, "runs_held": taken.held.len(), "keys_revoked": taken.keys, "invitations_revoked": taken.invitations,
@@ -143,6 +144,76 @@ pub(super) async fn end(
     let taken = removed.await??;
     after(app, &taken);
     Ok(taken)
+}
+
+/// Shuts a person out of the whole station, at once: they cannot sign in, their sessions end, their keys do nothing while it lasts, and in
+/// every organization their runs wait to be adopted. They stay members.
+///
+/// # Errors
+/// `Forbidden` for who does not look after the station; `NotFound`; `Conflict` for an organization's last owner.
+pub async fn disable(app: &App, actor: &Actor, email: &str, origin: Origin) -> Result<(), Error> {
+    require_station(actor)?;
+    let (asking, email, now) = (actor.clone(), normalize_email(email), app.clock.now());
+    let disabled = app.store.write(move |tx| {
+        let Some(user) = users::find_by_email(tx, &email)? else {
+            return Ok(Err(Error::NotFound("the user")));
+        };
+        let principal = user.principal;
+        let orgs = members::orgs_of(tx, principal)?;
+        for (org, role) in &orgs {
+            if *role == Role::Owner && !members::has_other_owner(tx, *org, principal)? {
+                return Ok(Err(last_owner()));
+            }
+        }
+        let mut taken = Taken::default();
+        for (org, _) in orgs {
+            taken.held.extend(held::leave_all(tx, org, principal, asking.principal, now)?);
+            taken.invitations += invitations::revoke_of(tx, org, principal, now)?;
+        }
+        members::disable(tx, principal, now)?;
+        store::sessions::delete_of(tx, principal)?;
+        let record = station_record(&asking, "user.disable", principal, origin).detail(json!({ "runs_held": taken.held.len() }));
+        store::audit::record(tx, record, now)?;
+        Ok(Ok(taken))
+    });
+    let taken = disabled.await??;
+    after(app, &taken);
+    Ok(())
+}
+
+/// Lets a person in again, as what they were. Their runs go on waiting.
+///
+/// # Errors
+/// `Forbidden` for who does not look after the station; `NotFound`.
+pub async fn enable(app: &App, actor: &Actor, email: &str, origin: Origin) -> Result<(), Error> {
+    require_station(actor)?;
+    let (asking, email, now) = (actor.clone(), normalize_email(email), app.clock.now());
+    let enabled = app.store.write(move |tx| {
+        let Some(user) = users::find_by_email(tx, &email)? else {
+            return Ok(Err(Error::NotFound("the user")));
+        };
+        members::enable(tx, user.principal)?;
+        store::audit::record(tx, station_record(&asking, "user.enable", user.principal, origin), now)?;
+        Ok(Ok(()))
+    });
+    enabled.await??;
+    app.auth.forget();
+    Ok(())
+}
+
+/// Whoever looks after the station, or sits at its machine.
+fn require_station(actor: &Actor) -> Result<(), Error> {
+    if actor.credential == Credential::Local {
+        return Ok(());
+    }
+    require(actor, Permission::StationManage, actor.org, "the user")
+}
+
+fn station_record(actor: &Actor, action: &'static str, principal: PrincipalId, origin: Origin) -> store::audit::Record {
+    store::audit::Record::new(audit::STATION, action, &principal.to_string())
+        .by(actor.principal, actor.credential)
+        .credential_id(actor.credential_id.clone())
+        .origin(origin)
 }
 
 /// Takes a member out of an organization, with everything that goes with it. Whoever calls it writes the audit record, and [`after`] the

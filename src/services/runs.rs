@@ -7,12 +7,12 @@ use super::agents::{self, AgentRef};
 use super::dispatcher;
 use super::feed::Subscription;
 use super::sessions::{self, Sender};
-use super::{App, Error, FieldError, waits};
+use super::{App, Error, FieldError, plans, waits};
 use crate::domain::call::ArtifactInfo;
 use crate::domain::hex;
 use crate::domain::id::{AgentId, OrgId, RunId, VersionId};
 use crate::domain::journal::EntryView;
-use crate::domain::limits::{INPUT_BYTES_MAX, PAGE_MAX, QUEUED_RUNS_MAX};
+use crate::domain::limits::{INPUT_BYTES_MAX, PAGE_MAX};
 use crate::domain::origin::Origin;
 use crate::domain::permission::{Actor, Permission};
 use crate::domain::retry::RetryChange;
@@ -89,7 +89,7 @@ async fn resolve(app: &App, actor: &Actor, start: &StartRun) -> Result<VersionId
 /// Queues a run. When this returns, the run is durable.
 ///
 /// # Errors
-/// `NotFound` for the agent or version, `Invalid` with the fields that do not fit, `Busy` where the queue is full.
+/// `NotFound` for the agent or version, `Invalid` with the fields that do not fit, `PlanLimit` where the queue or the store is full.
 pub async fn start(app: &App, actor: &Actor, start: StartRun) -> Result<RunId, Error> {
     let id = RunId::new(app.clock.now());
     enqueue(app, actor, start, id, None).await?;
@@ -214,9 +214,8 @@ async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId, key: Opti
                         before => return Ok((slot, Vec::new(), Queued::Before(before))),
                     }
                 }
-                if runs::queued(tx, scope, QUEUED_RUNS_MAX)? >= QUEUED_RUNS_MAX {
-                    return Err(crate::store::Error::Busy);
-                }
+                plans::check_queue(tx, scope.org)?;
+                plans::check_bytes(tx, scope.org, new.input.len())?;
                 // Who was removed a moment ago starts nothing.
                 if !runs::holds::may_have_runs(tx, scope.org, new.started_by)? {
                     return Err(crate::store::Error::NotFound);

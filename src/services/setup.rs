@@ -10,7 +10,7 @@ use crate::domain::origin::Origin;
 use crate::domain::permission::Role;
 use crate::domain::plan::Plan;
 use crate::services::users::{NewUser, checked};
-use crate::store::{self, Tx, links, members, orgs, users};
+use crate::store::{self, Tx, links, members, orgs, users, workspaces};
 
 /// A set-up link holds for this long.
 pub const LINK_LASTS: Duration = Duration::from_mins(30);
@@ -113,7 +113,7 @@ async fn make(app: &App, owner: FirstOwner, link: Option<token::TokenHash>, orig
         let (org, workspace) = (OrgId::new(now), WorkspaceId::new(now));
         // Whoever sets the station up owns the machine: no plan limits them.
         orgs::insert(tx, org, &slug, &slug, Plan::Enterprise, now)?;
-        orgs::insert_workspace(tx, org, workspace, SLUG_DEFAULT, SLUG_DEFAULT, now)?;
+        workspaces::insert(tx, org, workspace, SLUG_DEFAULT, SLUG_DEFAULT, now)?;
         users::insert(tx, principal, &user.row(), now)?;
         users::set_station_admin(tx, principal, true)?;
         members::insert(tx, org, principal, Role::Owner, now)?;

@@ -29,6 +29,9 @@ pub enum Error {
     /// A named limit is passed.
     #[error("{0}")]
     Limit(String),
+    /// The organization's plan does not include more of it; the text says what to do.
+    #[error("{0}")]
+    Plan(String),
     /// The run was started again elsewhere; this start must stop writing.
     #[error("another start of this run has taken over")]
     Fenced,

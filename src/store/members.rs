@@ -41,10 +41,12 @@ pub(super) const FIRST_OWNER: &str =
 pub(super) const INSERT_SERVICE: &str = "INSERT INTO principals (id, kind, name, note, created_by, created_at)
     VALUES (:id, 'service', :name, :note, :by, :now)";
 pub(super) const RENAME_SERVICE: &str = "UPDATE principals SET name = :name, note = :note WHERE id = :id AND kind = 'service'";
-pub(super) const DISABLE: &str = "UPDATE principals SET disabled_at = :now WHERE id = :id AND kind = 'service'";
+pub(super) const DISABLE: &str = "UPDATE principals SET disabled_at = :now WHERE id = :id AND disabled_at IS NULL";
+pub(super) const ENABLE: &str = "UPDATE principals SET disabled_at = NULL WHERE id = :id AND kind = 'user'";
+pub(super) const ORGS_OF: &str = "SELECT m.org_id, m.role FROM members m WHERE m.principal_id = :principal ORDER BY m.org_id";
 
 #[cfg(test)]
-pub(super) const SQL: [&str; 12] = [
+pub(super) const SQL: [&str; 14] = [
     FIND,
     LIST,
     BY_EMAIL,
@@ -57,6 +59,8 @@ pub(super) const SQL: [&str; 12] = [
     FIRST_OWNER,
     RENAME_SERVICE,
     DISABLE,
+    ENABLE,
+    ORGS_OF,
 ];
 
 /// A principal in an organization.
@@ -177,8 +181,21 @@ pub fn rename_service(tx: &Tx<'_>, id: PrincipalId, name: &str, note: &str) -> R
     Ok(())
 }
 
-/// A service is nothing any more, anywhere. Its row stays: what it did names it.
-pub fn disable_service(tx: &Tx<'_>, id: PrincipalId, now: Timestamp) -> Result<(), Error> {
+/// A principal is nothing any more, anywhere. Its row stays: what it did names it.
+pub fn disable(tx: &Tx<'_>, id: PrincipalId, now: Timestamp) -> Result<(), Error> {
     tx.execute(DISABLE, named_params! { ":id": id, ":now": now })?;
     Ok(())
+}
+
+/// A person may sign in again, as what they were.
+pub fn enable(tx: &Tx<'_>, id: PrincipalId) -> Result<(), Error> {
+    tx.execute(ENABLE, named_params! { ":id": id })?;
+    Ok(())
+}
+
+/// Where a principal is a member, and as what.
+pub fn orgs_of(reader: &Reader<'_>, principal: PrincipalId) -> Result<Vec<(OrgId, Role)>, Error> {
+    reader.list(ORGS_OF, named_params! { ":principal": principal }, |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })
 }

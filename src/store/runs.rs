@@ -34,8 +34,6 @@ pub(super) const INSERT: &str = "INSERT INTO runs
      priority, retry, pinned, session, parent_run_id, parent_segment, parent_call, parent_sub, depth, entangled, ask_writes, forked_from)
     VALUES (:id, :org, :workspace, :environment, :agent, :version, :agent_name, :agent_version, 'queued', :trigger, :started_by, :input, :now,
      :priority, :retry, :pinned, :session, :parent, :parent_segment, :parent_call, :parent_sub, :depth, :parent IS NOT NULL, :ask_writes, :forked_from)";
-pub(super) const QUEUED: &str =
-    "SELECT count(*) FROM (SELECT 1 FROM runs WHERE org_id = :org AND workspace_id = :workspace AND state = 'queued' LIMIT :limit)";
 pub(super) const STATE: &str = "SELECT state, segment, next_seq FROM runs WHERE id = :run AND org_id = :org";
 pub(super) const CANCEL_NOW: &str =
     "UPDATE runs SET state = 'cancelled', reason = 'cancelled', cancel_requested = 1, holds = 0, wake_at = NULL, wake_on = NULL, error = :error, finished_at = :now
@@ -157,15 +155,6 @@ pub fn insert(tx: &Tx<'_>, scope: Scope, new: &NewRun, now: Timestamp) -> Result
     };
     journal::append(tx, scope.org, new.id, None, &[created])?;
     Ok(())
-}
-
-/// How many runs wait in the queue, counted no further than `limit`.
-pub fn queued(reader: &Reader<'_>, scope: Scope, limit: u32) -> Result<u32, Error> {
-    reader.get(
-        QUEUED,
-        named_params! { ":org": scope.org, ":workspace": scope.workspace, ":limit": limit },
-        |row| row.get(0),
-    )
 }
 
 fn one_row(changed: usize) -> Result<(), Error> {

@@ -14,6 +14,7 @@ pub(super) const SIGNED_IN: &str = "UPDATE users SET signed_in_at = :now WHERE p
 pub(super) const FIND: &str = "SELECT s.id, s.principal_id, p.name, s.seen_at, s.expires_at, s.proved_at, s.org_id, s.workspace_id
     FROM sessions s JOIN principals p ON p.id = s.principal_id WHERE s.token_hash = :hash AND p.disabled_at IS NULL";
 pub(super) const TOUCH: &str = "UPDATE sessions SET seen_at = :now WHERE id = :id";
+pub(super) const CHOOSE: &str = "UPDATE sessions SET org_id = :org, workspace_id = :workspace WHERE id = :id";
 pub(super) const DELETE: &str = "DELETE FROM sessions WHERE id = :id";
 pub(super) const DELETE_OTHERS: &str = "DELETE FROM sessions WHERE principal_id = :principal AND id <> :id";
 pub(super) const DELETE_OF: &str = "DELETE FROM sessions WHERE principal_id = :principal";
@@ -101,6 +102,12 @@ pub fn touch(tx: &Tx<'_>, id: SessionId, now: Timestamp) -> Result<(), Error> {
     Ok(())
 }
 
+/// Has it go on in this organization and workspace.
+pub fn choose(tx: &Tx<'_>, id: SessionId, org: OrgId, workspace: WorkspaceId) -> Result<(), Error> {
+    tx.execute(CHOOSE, named_params! { ":id": id, ":org": org, ":workspace": workspace })?;
+    Ok(())
+}
+
 pub fn delete(tx: &Tx<'_>, id: SessionId) -> Result<(), Error> {
     tx.execute(DELETE, named_params! { ":id": id })?;
     Ok(())
@@ -112,7 +119,7 @@ pub fn delete_others(tx: &Tx<'_>, principal: PrincipalId, but: SessionId) -> Res
     Ok(())
 }
 
-/// Ends all sessions of a principal.
+/// Ends all of a principal's sessions.
 pub fn delete_of(tx: &Tx<'_>, principal: PrincipalId) -> Result<(), Error> {
     tx.execute(DELETE_OF, named_params! { ":principal": principal })?;
     Ok(())

@@ -295,14 +295,9 @@ fn statements() -> Vec<&'static str> {
         memory::COUNT,
         memory::LIST,
         memory::SEARCH,
-        orgs::SLUGS,
-        orgs::MEMBERSHIP,
-        orgs::OF_PRINCIPAL,
-        orgs::ID_OF,
         overview::LIVE,
         overview::ENDED,
         payloads::FIND,
-        runs::QUEUED,
         runs::STATE,
         runs::CANCEL_NOW,
         runs::CANCEL_LATER,
@@ -318,6 +313,7 @@ fn statements() -> Vec<&'static str> {
         sessions::FIND,
         sessions::TOUCH,
         sessions::DELETE,
+        sessions::CHOOSE,
         sessions::DELETE_OTHERS,
         sessions::DELETE_OF,
         sessions::DELETE_ONE,
@@ -407,7 +403,11 @@ fn statements() -> Vec<&'static str> {
     ]);
     all.extend(members::SQL);
     all.extend(invitations::SQL);
-    all.extend(super::keys::SQL);
+    all.extend(keys::SQL);
+    all.extend(orgs::SQL);
+    all.extend(workspaces::SQL);
+    all.extend(usage::SQL);
+    all.extend(purge::SQL);
     all.extend(forks::SQL);
     all.extend(totp::SQL);
     all.extend(passkeys::SQL);

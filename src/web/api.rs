@@ -13,8 +13,10 @@ pub mod holds;
 pub mod idempotency;
 pub mod invitations;
 pub mod keys;
+pub mod me;
 pub mod members;
 pub mod messages;
+pub mod orgs;
 pub mod persons;
 pub mod policy;
 pub mod reset_links;
@@ -24,6 +26,7 @@ pub mod service_principals;
 pub mod stream;
 pub mod verify;
 pub mod versions;
+pub mod workspaces;
 
 use std::future::{Ready, ready};
 

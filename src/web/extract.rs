@@ -35,6 +35,8 @@ pub enum Needs {
     SignedIn,
     /// The same, with a proof of who they are that is not old.
     ProvedSignedIn,
+    /// Any member, with a browser or a key.
+    Member,
     Permission(Permission),
     /// A permission, and of a browser's person a proof of who they are that is not old.
     Proved(Permission),
@@ -78,6 +80,9 @@ pub struct SignedIn(pub Rc<Known>);
 /// The route is for anyone who is signed in with a browser and has proved within [`PROOF_LASTS`] who they are.
 #[derive(Debug)]
 pub struct ProvedSignedIn(pub Rc<Known>);
+/// The route is for any member, with a browser or a key of whatever scopes.
+#[derive(Debug)]
+pub struct Member(pub Rc<Known>);
 
 /// The route is for those with a permission in their own organization.
 #[derive(Debug)]
@@ -168,6 +173,19 @@ impl FromRequest for SignedIn {
 
 impl Declares for SignedIn {
     const NEEDS: Needs = Needs::SignedIn;
+}
+
+impl FromRequest for Member {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(known(request).map(Self))
+    }
+}
+
+impl Declares for Member {
+    const NEEDS: Needs = Needs::Member;
 }
 
 impl<P: Grants> FromRequest for Authorized<P> {

@@ -25,6 +25,23 @@ use crate::domain::limits::{PAGE_DEFAULT, PAGE_MAX};
         description = "Runs sandboxed agents and keeps the journal of everything they do.\n\nThe lists of agents, runs, approvals and sessions are also there below `/api/v1/orgs/{org}/workspaces/{workspace}`. Errors are `application/problem+json` with a stable `code`. Times are milliseconds since 1970 UTC."
     ),
     paths(
+        api::me::show,
+        api::orgs::list,
+        api::orgs::create,
+        api::orgs::show,
+        api::orgs::rename,
+        api::orgs::delete,
+        api::orgs::transfer,
+        api::orgs::leave,
+        api::orgs::usage,
+        api::workspaces::list,
+        api::workspaces::create,
+        api::workspaces::show,
+        api::workspaces::rename,
+        api::workspaces::delete,
+        api::orgs::all,
+        api::orgs::change_plan,
+        api::orgs::restore,
         api::agents::list,
         api::agents::create,
         api::agents::check,
@@ -116,6 +133,8 @@ use crate::domain::limits::{PAGE_DEFAULT, PAGE_MAX};
         api::policy::ApproversDoc,
     )),
     tags(
+        (name = "organizations", description = "Organizations, their plans and workspaces, and who the caller is"),
+        (name = "station", description = "What whoever looks after the station does"),
         (name = "agents", description = "Agents and their versions"),
         (name = "runs", description = "Runs, their journals and artifacts"),
         (name = "approvals", description = "What waits for a person's decision"),
@@ -217,7 +236,7 @@ fn refusal(status: &str, description: &str) -> Response {
 fn complete(operation: &mut Operation, path: &str, needs: Needs) {
     let permission = match needs {
         Needs::Permission(permission) | Needs::Proved(permission) => Some(permission),
-        Needs::Nothing | Needs::Session | Needs::SignedIn | Needs::ProvedSignedIn => None,
+        Needs::Nothing | Needs::Session | Needs::SignedIn | Needs::ProvedSignedIn | Needs::Member => None,
     };
     if let Some(permission) = permission {
         let extensions = ExtensionsBuilder::new().add("x-permission", permission.as_str()).build();

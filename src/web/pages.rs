@@ -31,7 +31,7 @@ use askama::Template;
 
 use self::view::{Notice, Shell, Tab};
 use super::cookies;
-use super::middleware::counts::Counts;
+use super::middleware::counts::{Counts, place};
 use super::middleware::identity::Known;
 use super::middleware::shell::Shaped;
 use super::problem::Problem;
@@ -49,6 +49,7 @@ fn shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<S
         counts: Counts::of(request),
         notice: notice(request),
         tabs: Vec::new(),
+        place: place(request),
     }
 }
 
@@ -125,6 +126,16 @@ fn notice(request: &HttpRequest) -> Option<Notice> {
         "none-selected" => "Nothing was selected, so nothing was done.",
         "paused" => "Paused. It goes on where it stood when someone resumes it.",
         "resumed" => "It goes on.",
+        "saved" => "Saved.",
+        "switched" => "You are at work here now.",
+        "left" => "You are no member any more. Your runs there wait until somebody adopts them.",
+        "transferred" => "Handed over. You are an admin of the organization now.",
+        "org-deleted" => "The organization is being deleted. Within 14 days whoever looks after the station can take that back.",
+        "org-created" => "The organization is there, with one workspace. Its owner finds it when they sign in.",
+        "org-restored" => "The organization is back. Runs that were cancelled stay cancelled.",
+        "plan-changed" => "The plan is changed, from now on.",
+        "workspace-created" => "The workspace is there.",
+        "workspace-deleted" => "The workspace is gone; what was in it is being deleted.",
         "cancelled" => "Asked it to stop.",
         "policy-stored" => "Stored. It holds from the next call of every run.",
         _ => return None,

@@ -16,7 +16,7 @@ before(async () => {
   state = await page.context().storageState();
   await page.context().close();
   paths = ['/', '/runs', '/agents', '/agents/talker', ...['runs', 'source', 'manifest', 'versions'].map((tab) => `/agents/talker?tab=${tab}`), '/agents/talker/run',
-    '/agents/talker/versions/new', '/agents/new', '/agents/new?mode=upload', '/account', '/docs/api', '/station/security', `/runs/${run}`, `/runs/${run}?at=200#e=5`];
+    '/agents/talker/versions/new', '/agents/new', '/agents/new?mode=upload', '/account', '/settings/policy', '/settings/policy/versions', '/docs/api', '/station/security', `/runs/${run}`, `/runs/${run}?at=200#e=5`];
 });
 after(async () => { await browser?.close(); await station?.stop(); });
 

@@ -83,7 +83,7 @@ test('what waits for a decision is decided', async () => {
   assert.deepEqual(done.output, { lit: true });
 });
 
-const paths = ['/', '/runs', '/agents', '/agents/talker', '/agents/talker/run', '/agents/new', '/sessions', '/sessions/new', '/approvals', '/dead-letters', '/account'];
+const paths = ['/', '/runs', '/agents', '/agents/talker', '/agents/talker/run', '/agents/new', '/sessions', '/sessions/new', '/approvals', '/dead-letters', '/account', '/settings/policy'];
 
 test('each control of every page is reached, has a name and shows its focus', async () => {
   for (const path of paths) {

@@ -502,3 +502,37 @@ async fn a_station_that_others_could_overhear_does_not_start() {
         refused.stderr
     );
 }
+
+#[tokio::test]
+async fn people_and_keys_are_listed_changed_and_removed_from_the_shell() {
+    let place = Place::new();
+    let key = place.init().await;
+    let create = [
+        "user",
+        "create",
+        "--email",
+        "bo@example.com",
+        "--role",
+        "operator",
+        "--password-stdin",
+    ];
+    place.run_with(&create, &format!("{PASSWORD}\n")).await.expect(0);
+    let made = place
+        .run(&["key", "create", "--user", "bo@example.com", "--name", "bo's"])
+        .await
+        .expect(0);
+    let id = made.stdout.split('_').nth(2).unwrap().get(..12).unwrap().to_owned();
+    place.run(&["user", "role", "bo@example.com", "builder"]).await.expect(0);
+    place.run(&["user", "role", OWNER_EMAIL, "viewer"]).await.expect(1);
+    let listed = place.run(&["user", "list"]).await.expect(0).stdout;
+    assert!(listed.contains("owner") && listed.contains("builder   bo@example.com"), "{listed}");
+    let keys = place.run(&["key", "list"]).await.expect(0).stdout;
+    assert!(keys.contains(&id) && keys.contains("bo's") && !keys.contains(key.trim()), "{keys}");
+    place.run(&["key", "revoke", &id]).await.expect(0);
+    place.run(&["key", "revoke", &id]).await.expect(1);
+    place.run(&["user", "remove", "bo@example.com"]).await.expect(0);
+    place.run(&["user", "remove", OWNER_EMAIL]).await.expect(1);
+    let lines = place.run(&["user", "list", "-o", "json"]).await.expect(0).stdout;
+    let only: Value = serde_json::from_str(lines.trim()).unwrap();
+    assert_eq!(only["email"], OWNER_EMAIL);
+}

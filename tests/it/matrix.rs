@@ -70,7 +70,11 @@ impl Names {
 }
 
 /// Lines that end what the others are tried with, when they let somebody through: their refusals are tried, their doing has tests of its own.
-const ENDS_THE_FIXTURE: &[(&str, &str)] = &[("POST", "/sign-out"), ("POST", "/account/password")];
+const ENDS_THE_FIXTURE: &[(&str, &str)] = &[
+    ("POST", "/sign-out"),
+    ("POST", "/account/password"),
+    ("POST", "/api/v1/orgs/{org}/leave"),
+];
 
 fn ends_the_fixture(line: &Line) -> bool {
     ENDS_THE_FIXTURE
@@ -115,13 +119,13 @@ enum Caller<'a> {
 
 fn expected(line: &Line, caller: &Caller<'_>) -> Expect {
     let may = |actor: &Actor, permission: Permission| authorize(actor, permission, Resource { org: actor.org }) == Access::Allow;
-    let named = line.path.contains("/orgs/{org}");
+    let named = line.path.starts_with("/api/v1/orgs/{org}");
     match (caller, line.needs) {
         (_, Needs::Nothing) => Expect::Through,
         (Caller::Nobody | Caller::DeadKey, _) => Expect::Refused(401, "unauthenticated"),
         (Caller::Homeless, Needs::Session) => Expect::Through,
         (Caller::Homeless, _) => Expect::Refused(403, "no_organization"),
-        (Caller::Foreign(_), Needs::Permission(_) | Needs::Proved(_)) if named => Expect::Refused(404, "not_found"),
+        (Caller::Foreign(_), Needs::Permission(_) | Needs::Proved(_) | Needs::SignedIn) if named => Expect::Refused(404, "not_found"),
         (Caller::Key(_) | Caller::Foreign(_), Needs::Session | Needs::SignedIn | Needs::ProvedSignedIn) => {
             Expect::Refused(403, "forbidden")
         }
@@ -132,6 +136,7 @@ fn expected(line: &Line, caller: &Caller<'_>) -> Expect {
                 Expect::Refused(403, "forbidden")
             }
         }
+        (Caller::Key(_) | Caller::Foreign(_), Needs::Member) => Expect::Through,
         (Caller::Session { .. }, Needs::Session | Needs::SignedIn) => Expect::Through,
         (Caller::Session { actor, .. }, Needs::Permission(permission) | Needs::Proved(permission)) if !may(actor, permission) => {
             Expect::Refused(403, "forbidden")
@@ -245,7 +250,7 @@ async fn second_organization(station: &TestStation) -> Actor {
                 if email == OTHER_EMAIL {
                     let org = OrgId::new(now);
                     store::orgs::insert(tx, org, "other", "Other", Plan::Free, now)?;
-                    store::orgs::insert_workspace(tx, org, WorkspaceId::new(now), "default", "default", now)?;
+                    store::workspaces::insert(tx, org, WorkspaceId::new(now), "default", "default", now)?;
                     store::members::insert(tx, org, principal, Role::Owner, now)?;
                 }
             }

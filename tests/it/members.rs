@@ -332,31 +332,34 @@ async fn who_may_start_runs_no_longer_has_them_held_until_that_changes() {
 #[tokio::test]
 async fn a_run_whose_starter_is_gone_is_held_when_it_is_taken_from_the_queue() {
     let station = TestStation::start().await;
-    let fails = "export default function run(input, station) { throw new Error('no'); }";
-    let agent = station.publish(script("fails", "", fails)).await;
+    let counts = "export async function onMessage(message, station) { return message === null ? 0 : message.text; }";
+    let agent = station.publish(script("counts", "", counts)).await;
     let (actor, operator) = person(&station, Role::Operator).await;
-    let started = operator
-        .post("/api/v1/runs?wait=60", &json!({ "agent": "fails" }))
-        .await
-        .expect(200)
-        .json();
-    assert_eq!(started["state"], "failed");
+    let body = json!({ "agent": "counts", "message": "first" });
+    let started = operator.post("/api/v1/runs", &body).await.expect(202).json();
     let run: RunId = started["id"].as_str().unwrap().parse().unwrap();
-    delete(&station.owner(), &of(&actor)).await.expect(200);
-    let retried = station.owner().post(&format!("/api/v1/runs/{run}/retry"), &json!({})).await;
-    if retried.status == 202 {
-        let held = station.until_entry(run, |entry| entry.kind == "run.paused");
-        held.await;
-        let shown = station.owner().get(&format!("/api/v1/runs/{run}")).await.expect(200).json();
-        assert_eq!(
-            (&shown["state"], &shown["holds"]),
-            (&json!("paused"), &json!(["principal_removed"]))
-        );
-    } else {
-        assert_eq!(retried.problem(), "conflict", "what would end in the same way is not tried again");
-    }
+    station.until_state(run, RunState::Waiting).await;
+    // Gone without what removing somebody does besides.
+    let (org, principal) = (actor.org, actor.principal);
+    let gone = station.app.store.write(move |tx| store::members::delete(tx, org, principal));
+    gone.await.unwrap();
+    station.say(run, "second").await;
+    station.until_entry(run, |entry| entry.kind == "run.paused").await;
+    let shown = station.owner().get(&format!("/api/v1/runs/{run}")).await.expect(200).json();
+    assert_eq!(
+        (&shown["state"], &shown["holds"]),
+        (&json!("paused"), &json!(["principal_removed"]))
+    );
     // Others of the organization are not held up by it.
-    station.run(&agent, &json!({})).await.because("agent_error");
+    let other = station.begin(&agent, &json!({})).await;
+    station.until_state(other, RunState::Waiting).await;
+    station
+        .owner()
+        .post(&format!("/api/v1/runs/{run}/adopt"), &json!({}))
+        .await
+        .expect(202);
+    let replies = station.until_replies(run, 2).await;
+    assert_eq!(replies.last().map(String::as_str), Some("second"), "{replies:?}");
 }
 
 #[tokio::test]
@@ -385,6 +388,32 @@ async fn who_was_removed_a_moment_ago_starts_nothing() {
         lasts: keys::LASTS_DEFAULT,
     };
     assert!(keys::create(&station.app, &actor, new, Origin::default()).await.is_err());
+}
+
+#[tokio::test]
+async fn somebody_shut_out_is_nothing_until_they_are_let_in_again() {
+    let (station, site, go) = polling().await;
+    let (actor, operator) = person(&station, Role::Operator).await;
+    let run = start(&operator, &site).await;
+    site.until_asked(1).await;
+    let browser = Browser::sign_in(station.address, "operator@example.com", PASSWORD).await;
+    let owner = station.actor().await;
+    let shut_out = |email: &'static str| members::disable(&station.app, &owner, email, Origin::default());
+    assert!(matches!(shut_out(OWNER_EMAIL).await, Err(Error::Conflict(_))), "the last owner");
+    shut_out("operator@example.com").await.unwrap();
+    operator.get("/api/v1/runs").await.expect(401);
+    browser.http().get("/api/v1/runs").await.expect(401);
+    station.until_state(run, RunState::Queued).await;
+    members::enable(&station.app, &owner, "operator@example.com", Origin::default())
+        .await
+        .unwrap();
+    operator.get("/api/v1/runs").await.expect(200);
+    browser.http().get("/api/v1/runs").await.expect(401);
+    go.store(true, Ordering::SeqCst);
+    let resume = format!("/api/v1/runs/{run}/resume");
+    let resumed = station.owner().post(&resume, &json!({})).await.expect(202).json();
+    assert_eq!(resumed["started_by"], json!(actor.principal.to_string()));
+    station.end(run).await.succeeded();
 }
 
 #[tokio::test]

@@ -607,7 +607,7 @@ async fn an_admin_of_one_organization_does_not_reach_an_account_of_two() {
             use agentstation::domain::plan::Plan;
             use agentstation::store::{members, orgs};
             orgs::insert(tx, org, "other", "Other", Plan::Free, now)?;
-            orgs::insert_workspace(tx, org, agentstation::domain::id::WorkspaceId::new(now), "default", "default", now)?;
+            agentstation::store::workspaces::insert(tx, org, agentstation::domain::id::WorkspaceId::new(now), "default", "default", now)?;
             members::insert(tx, org, viewer_id, Role::Viewer, now)
         })
         .await

@@ -5,6 +5,7 @@ pub mod authenticator;
 pub mod guest;
 pub mod http;
 pub mod journal;
+pub mod orgs;
 pub mod program;
 pub mod site;
 pub mod smtp;

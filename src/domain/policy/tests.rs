@@ -52,16 +52,16 @@ fn http(host: &str, methods: &[&str]) -> What {
     })
 }
 
-fn policy(rules: Vec<Rule>) -> Option<Arc<Policy>> {
-    Some(Arc::new(Policy {
+fn policy(rules: Vec<Rule>) -> Arc<Policy> {
+    Arc::new(Policy {
         version: 1,
         rules: Rules { rules },
-    }))
+    })
 }
 
 fn of_org(rules: Vec<Rule>) -> Policies {
     Policies {
-        org: policy(rules),
+        org: Some(policy(rules)),
         workspace: None,
     }
 }
@@ -177,8 +177,8 @@ fn a_workspace_can_only_be_stricter() {
     let call = send("GET", "https://shop.example/");
     let both = |org: Effect, workspace: Effect| {
         let policies = Policies {
-            org: policy(vec![rule("a", org, http("*", &[]))]),
-            workspace: policy(vec![rule("b", workspace, http("*", &[]))]),
+            org: Some(policy(vec![rule("a", org, http("*", &[]))])),
+            workspace: Some(policy(vec![rule("b", workspace, http("*", &[]))])),
         };
         under(&policies, &granted, &call)
     };
@@ -447,7 +447,7 @@ proptest! {
     #[test]
     fn of_two_policies_the_stricter_holds(org in any_rules(), workspace in any_rules(), call in any_call()) {
         let granted = grants_all();
-        let both = Policies { org: policy(org), workspace: policy(workspace) };
+        let both = Policies { org: Some(policy(org)), workspace: Some(policy(workspace)) };
         let only = |org: bool| Policies {
             org: both.org.clone().filter(|_| org),
             workspace: both.workspace.clone().filter(|_| !org),
@@ -475,7 +475,7 @@ proptest! {
     fn what_no_rule_is_about_is_as_without_rules(org in any_rules(), workspace in any_rules()) {
         let granted = grants_all();
         let (put, sleep) = (Call::ArtifactsList {}, Call::ClockSleep { ms: 1 });
-        let policies = Policies { org: policy(org), workspace: policy(workspace) };
+        let policies = Policies { org: Some(policy(org)), workspace: Some(policy(workspace)) };
         for call in [put, sleep] {
             prop_assert_eq!(under(&policies, &granted, &call), plain(&granted, &call));
         }

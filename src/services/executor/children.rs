@@ -2,12 +2,13 @@
 
 use serde_json::json;
 
+use super::super::plans;
 use super::caller::Caller;
 use crate::domain::agent::AgentVersion;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::{MessageId, RunId};
 use crate::domain::journal::{NewEntry, Payload, kind};
-use crate::domain::limits::{CHILD_DEPTH_MAX, CHILDREN_MAX, MESSAGES_WAITING_MAX, QUEUED_RUNS_MAX, SAME_AGENT_IN_CHAIN_MAX};
+use crate::domain::limits::{CHILD_DEPTH_MAX, CHILDREN_MAX, MESSAGES_WAITING_MAX, SAME_AGENT_IN_CHAIN_MAX};
 use crate::domain::run::Trigger;
 use crate::domain::time::Timestamp;
 use crate::domain::wait::{AskRequest, Quota};
@@ -58,8 +59,16 @@ pub(super) fn start(
     if runs::children(tx, caller.org, caller.run, CHILDREN_MAX)? >= CHILDREN_MAX {
         return limit(format!("a run may start {CHILDREN_MAX} others"));
     }
-    if runs::queued(tx, caller.scope(), QUEUED_RUNS_MAX)? >= QUEUED_RUNS_MAX {
-        return Ok(Err(Failure::retryable(FailureCode::Unavailable, "the queue is full")));
+    match plans::check_queue(tx, caller.org) {
+        Ok(()) => {}
+        // It may have room in a moment.
+        Err(store::Error::Plan(text)) => return Ok(Err(Failure::retryable(FailureCode::Unavailable, text))),
+        Err(error) => return Err(error),
+    }
+    match plans::check_bytes(tx, caller.org, child.input.len()) {
+        Ok(()) => {}
+        Err(store::Error::Plan(text)) => return limit(text),
+        Err(error) => return Err(error),
     }
     let new = NewRun {
         id: child.id,

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::app::{App, Callee};
+use super::super::plans;
 use super::caller::{Caller, Rights};
 use crate::domain::call::{ArtifactInfo, Body, Call, CallResult, HttpHeader, HttpRequest, HttpResponse, Reply};
 use crate::domain::chat::{ChatRequest, Show};
@@ -42,7 +43,7 @@ pub(super) fn local(tx: &Tx<'_>, caller: &Caller, pending: &PendingCall, now: Ti
     match reply {
         Ok(reply) => Ok(CallResult::Ok(reply)),
         Err(store::Error::Conflict(text)) => Ok(CallResult::Failed(Failure::new(FailureCode::Conflict, text))),
-        Err(store::Error::Limit(text)) => Ok(CallResult::Failed(Failure::new(FailureCode::LimitExceeded, text))),
+        Err(store::Error::Limit(text) | store::Error::Plan(text)) => Ok(CallResult::Failed(Failure::new(FailureCode::LimitExceeded, text))),
         Err(error) => Err(error),
     }
 }
@@ -52,7 +53,7 @@ fn check_artifact(tx: &Tx<'_>, caller: &Caller, info: &ArtifactInfo) -> Result<(
     if existing.len() >= ARTIFACTS_PER_RUN_MAX as usize && !existing.iter().any(|known| known.name == info.name) {
         return Err(store::Error::Limit(format!("a run may have {ARTIFACTS_PER_RUN_MAX} artifacts")));
     }
-    Ok(())
+    plans::check_bytes(tx, caller.org, usize::try_from(info.bytes).unwrap_or(usize::MAX))
 }
 
 /// Stores what [`local`] has accepted, once the entry's number is known.

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use super::super::tests::{Fixture, fixture};
-use super::super::{Scope as Whose, agents, blobs, members, orgs, users};
+use super::super::{Scope as Whose, agents, blobs, members, orgs, users, workspaces};
 use super::*;
 use crate::domain::id::{PrincipalId, RunId, VersionId, WorkspaceId};
 use crate::domain::manifest::Manifest;
@@ -23,7 +23,7 @@ async fn agent(fixture: &Fixture) -> (OrgId, AgentId) {
     let agent = AgentId::new(NOW);
     let written = fixture.store.write(move |tx| {
         orgs::insert(tx, org, "o", "o", Plan::Enterprise, NOW)?;
-        orgs::insert_workspace(tx, org, workspace, "w", "w", NOW)?;
+        workspaces::insert(tx, org, workspace, "w", "w", NOW)?;
         let new = users::NewUser {
             email: "a@b.c",
             name: "A",

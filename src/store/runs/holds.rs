@@ -88,9 +88,9 @@ fn change(
     }
     tx.execute(SET, named_params! { ":holds": wanted, ":run": run, ":org": org })?;
     let entry = NewEntry {
-        actor,
-        segment,
         attempt,
+        segment,
+        actor,
         ..NewEntry::station(now, kind, json!({ "hold": hold }))
     };
     let appended = journal::append(tx, org, run, None, &[entry])?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::tests::{Fixture, fixture};
-use super::super::{agents, blobs, members, orgs, users};
+use super::super::{agents, blobs, members, orgs, users, workspaces};
 use super::*;
 use crate::domain::id::{NodeId, WorkspaceId};
 use crate::domain::manifest::Manifest;
@@ -105,7 +105,7 @@ impl Case {
                 .write(move |tx| {
                     let (name, email) = (format!("o{n}"), format!("p{n}@example.com"));
                     orgs::insert(tx, org, &name, &name, Plan::Enterprise, NOW)?;
-                    orgs::insert_workspace(tx, org, workspace, "w", "w", NOW)?;
+                    workspaces::insert(tx, org, workspace, "w", "w", NOW)?;
                     let new = users::NewUser {
                         email: &email,
                         name: "A",

@@ -13,6 +13,7 @@ use crate::domain::id::{AgentId, NodeId, OrgId, PrincipalId, RunId, VersionId, W
 use crate::domain::journal::{NewEntry, kind};
 use crate::domain::manifest::RuntimeKind;
 use crate::domain::permission::{Permission, Role};
+use crate::domain::plan::Plan;
 use crate::domain::run::{Environment, WakeOn};
 use crate::domain::time::Timestamp;
 
@@ -23,7 +24,7 @@ const WAITING: &str = "WITH RECURSIVE waiting (org) AS (
         SELECT min(org_id) FROM runs WHERE state = 'queued' AND holds = 0
         UNION ALL
         SELECT (SELECT min(org_id) FROM runs WHERE state = 'queued' AND holds = 0 AND org_id > waiting.org) FROM waiting WHERE waiting.org IS NOT NULL)
-    SELECT o.id, o.served FROM waiting JOIN orgs o ON o.id = waiting.org";
+    SELECT o.id, o.served, o.plan FROM waiting JOIN orgs o ON o.id = waiting.org WHERE o.deleted_at IS NULL";
 // Left to itself SQLite reads the index of all runs, which grows with what has ended and what is parked.
 const RUNNING: &str = "SELECT org_id, count(*) FROM runs INDEXED BY runs_leased WHERE state = 'running' GROUP BY org_id";
 const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM runs WHERE state = 'queued' AND holds = 0 AND org_id = :org LIMIT :limit)";
@@ -123,40 +124,42 @@ pub fn claim(tx: &Tx<'_>, node: NodeId, limit: u32, until: Timestamp, now: Times
     Ok(claimed)
 }
 
-/// Which organizations get how many of the free slots.
+/// Which organizations get how many of the free slots. None has more runs executing than its plan includes.
 fn shares(tx: &Tx<'_>, limit: u32) -> Result<Vec<(OrgId, u32)>, Error> {
-    let orgs: Vec<(OrgId, i64)> = tx.list(WAITING, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    // Nobody to share with.
-    if let [(org, _)] = orgs.as_slice() {
-        return Ok(vec![(*org, limit)]);
-    }
+    let orgs: Vec<(OrgId, i64, Plan)> = tx.list(WAITING, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     if orgs.is_empty() {
         return Ok(Vec::new());
     }
     let running: BTreeMap<OrgId, u32> = tx.list(RUNNING, [], |row| Ok((row.get(0)?, row.get(1)?)))?.into_iter().collect();
-    let mut waiting: Vec<(OrgId, Waiting)> = orgs
+    let mut waiting: Vec<(OrgId, u32, Waiting)> = orgs
         .into_iter()
-        .map(|(org, served)| {
+        .map(|(org, served, plan)| {
             let running = running.get(&org).copied().unwrap_or(0);
+            let room = plan.limits().running.saturating_sub(running).min(limit);
             let waiting = Waiting {
                 running,
                 queued: 0,
                 served: served as u64,
             };
-            (org, waiting)
+            (org, room, waiting)
         })
+        .filter(|(_, room, _)| *room > 0)
         .collect();
-    let turn = waiting.iter().map(|(_, waiting)| waiting.served).max().unwrap_or(0) + 1;
-    // Each of the first `limit` takes a slot before anyone after them does.
-    waiting.sort_by_key(|(org, waiting)| (waiting.running, waiting.served, *org));
-    waiting.truncate(limit as usize);
-    for (org, waiting) in &mut waiting {
-        waiting.queued = tx.get(COUNT, named_params! { ":org": *org, ":limit": limit }, |row| row.get(0))?;
+    // Nobody to share with.
+    if let [(org, room, _)] = waiting.as_slice() {
+        return Ok(vec![(*org, *room)]);
     }
-    let shares = share(limit, &waiting.iter().map(|(_, waiting)| *waiting).collect::<Vec<_>>());
+    let turn = waiting.iter().map(|(_, _, waiting)| waiting.served).max().unwrap_or(0) + 1;
+    // Each of the first `limit` takes a slot before anyone after them does.
+    waiting.sort_by_key(|(org, _, waiting)| (waiting.running, waiting.served, *org));
+    waiting.truncate(limit as usize);
+    for (org, room, waiting) in &mut waiting {
+        waiting.queued = tx.get(COUNT, named_params! { ":org": *org, ":limit": *room }, |row| row.get(0))?;
+    }
+    let shares = share(limit, &waiting.iter().map(|(_, _, waiting)| *waiting).collect::<Vec<_>>());
     let shares: Vec<(OrgId, u32)> = waiting
         .iter()
-        .map(|(org, _)| *org)
+        .map(|(org, _, _)| *org)
         .zip(shares)
         .filter(|(_, share)| *share > 0)
         .collect();

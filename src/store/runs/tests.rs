@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::tests::{Fixture, fixture};
-use super::super::{Store, agents, blobs, members, orgs, users};
+use super::super::{Store, agents, blobs, members, orgs, users, workspaces};
 use super::*;
 use crate::domain::id::{NodeId, WorkspaceId};
 use crate::domain::manifest::Manifest;
@@ -36,7 +36,7 @@ impl World {
         store
             .write(move |tx| {
                 orgs::insert(tx, org, "o", "o", Plan::Enterprise, NOW)?;
-                orgs::insert_workspace(tx, org, workspace, "w", "w", NOW)?;
+                workspaces::insert(tx, org, workspace, "w", "w", NOW)?;
                 users::insert(
                     tx,
                     person,

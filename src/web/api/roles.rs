@@ -52,7 +52,7 @@ pub async fn list(_: Authorized<may::OrgRead>) -> Result<HttpResponse, Problem> 
     let permissions = Permission::ALL.iter().map(|permission| PermissionBody {
         permission: permission.as_str(),
         description: permission.in_words(),
-        least_role: permission.least_role().map(|role| role.as_str()),
+        least_role: permission.least_role().map(Role::as_str),
     });
     Ok(HttpResponse::Ok().json(RolesBody {
         roles: roles.collect(),

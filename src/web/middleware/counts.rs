@@ -1,4 +1,4 @@
-//! What waits for someone, counted for the rail of every page.
+//! What waits for someone, counted for the rail of every page, and where they are at work.
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -6,6 +6,7 @@ use actix_web::http::Method;
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpRequest, web};
 
+use crate::services::orgs::{self, Place};
 use crate::services::{approvals, dead_letters};
 use crate::web::middleware::identity::Identity;
 use crate::web::state::State;
@@ -25,6 +26,17 @@ impl Counts {
     }
 }
 
+/// The organization and workspace that someone is at work in, where there are others for them: else nobody need know of either.
+pub fn place(request: &HttpRequest) -> Option<String> {
+    let place = request.extensions().get::<Place>().cloned()?;
+    match (place.has_other_orgs, place.has_other_workspaces) {
+        (true, true) => Some(format!("{} / {}", place.org, place.workspace)),
+        (true, false) => Some(place.org),
+        (false, true) => Some(place.workspace),
+        (false, false) => None,
+    }
+}
+
 /// The middleware; see [`actix_web::middleware::from_fn`].
 pub async fn counts<B: MessageBody + 'static>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<BoxBody>, Error> {
     if is_page(&request)
@@ -35,7 +47,11 @@ pub async fn counts<B: MessageBody + 'static>(request: ServiceRequest, next: Nex
         // A page is shown without its counts rather than not at all.
         let dead_letters = dead_letters::count(&state.app, &known.actor).await.unwrap_or_default();
         let approvals = approvals::pending(&state.app, &known.actor).await.unwrap_or_default();
+        let place = orgs::place(&state.app, &known.actor).await.ok();
         request.extensions_mut().insert(Counts { dead_letters, approvals });
+        if let Some(place) = place {
+            request.extensions_mut().insert(place);
+        }
     }
     next.call(request).await.map(ServiceResponse::map_into_boxed_body)
 }

@@ -37,16 +37,7 @@ const FORGET_EVERY: Duration = Duration::from_secs(1);
 const NETWORK_BITS: u32 = 64;
 
 /// First parts of addresses where one gets in or proves who one is.
-const SIGN_IN: [&str; 8] = [
-    "sign-in",
-    "set-up",
-    "prove",
-    "reset",
-    "forgot",
-    "join",
-    "invitations",
-    "password-reset",
-];
+const SIGN_IN: [&str; 6] = ["sign-in", "set-up", "prove", "reset", "forgot", "invitation"];
 /// Last parts of addresses that start a run or execute one again.
 const RUN_START: [&str; 7] = ["runs", "run", "fork", "start-over", "retry", "requeue", "verify"];
 
@@ -65,7 +56,9 @@ pub fn class_of(method: &Method, path: &str) -> Option<RateClass> {
         return Some(if is_stream { RateClass::Stream } else { RateClass::Read });
     }
     Some(match (first, what) {
-        (first, _) if SIGN_IN.contains(&first) => RateClass::SignIn,
+        // What a passkey is asked to sign is no try.
+        (first, what) if SIGN_IN.contains(&first) && what != "options" => RateClass::SignIn,
+        ("account", "password") => RateClass::SignIn,
         (_, "agents" | "versions" | "check") => RateClass::Upload,
         (_, what) if RUN_START.contains(&what) => RateClass::RunStart,
         (_, "sessions") if is_new => RateClass::RunStart,
@@ -361,6 +354,12 @@ mod tests {
             ("/sign-in", SignIn),
             ("/sign-in/link", SignIn),
             ("/set-up", SignIn),
+            ("/invitation", SignIn),
+            ("/prove", SignIn),
+            ("/prove/passkey", SignIn),
+            ("/prove/passkey/options", Write),
+            ("/account/password", SignIn),
+            ("/settings/invitations", Write),
             ("/sign-out", Write),
             ("/agents/new", Upload),
             ("/agents/check", Upload),

@@ -2,16 +2,18 @@
 
 use actix_web::body::BoxBody;
 use actix_web::http::{Method, header};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 
 use super::account::prove;
 use super::filters;
 use crate::domain::error::ErrorCode;
 use crate::web::context::Context;
+use crate::web::cookies;
 use crate::web::middleware::identity::Identity;
 use crate::web::problem::{Problem, title_of};
 use crate::web::routes;
+use crate::web::state::State;
 
 #[derive(Template)]
 #[template(path = "pages/errors/page.html")]
@@ -22,6 +24,9 @@ struct ErrorPage {
     status: u16,
     request_id: String,
     signed_in: bool,
+    /// Of somebody who is signed in and a member of nothing: how to sign out.
+    sign_out: Option<String>,
+    name: String,
 }
 
 /// What a person sees of `problem`.
@@ -37,6 +42,8 @@ pub fn render(problem: &Problem, request: &HttpRequest, context: Context) -> Htt
             .insert_header((header::LOCATION, prove::address(&page_with_form(request))))
             .finish();
     }
+    let identity = Identity::of(request);
+    let homeless = problem.code == ErrorCode::NoOrganization;
     let places = problem.errors.iter().map(|place| place.message.as_str());
     let page = ErrorPage {
         title: title_of(problem.code).to_owned(),
@@ -44,7 +51,12 @@ pub fn render(problem: &Problem, request: &HttpRequest, context: Context) -> Htt
         fix: problem.hint.clone().unwrap_or_default(),
         status: problem.status().as_u16(),
         request_id: context.id.to_string(),
-        signed_in: Identity::of(request).known().is_some(),
+        signed_in: identity.known().is_some(),
+        sign_out: homeless.then(|| form_token(request)).flatten(),
+        name: match &identity {
+            Identity::Stranger(stranger) => stranger.name.clone(),
+            _ => String::new(),
+        },
     };
     match page.render() {
         Ok(body) => HttpResponse::build(problem.status())
@@ -63,6 +75,12 @@ fn page_with_form(request: &HttpRequest) -> String {
         return path_and_query(request).to_owned();
     }
     routes::page_above(request.path())
+}
+
+/// What a form of this session must carry.
+fn form_token(request: &HttpRequest) -> Option<String> {
+    let state = request.app_data::<web::Data<State>>()?;
+    Some(state.app.auth.form_token(&cookies::session(request)?))
 }
 
 fn path_and_query(request: &HttpRequest) -> &str {

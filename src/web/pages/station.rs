@@ -1,3 +1,4 @@
-//! The station itself, for those who look after it.
+//! `/station`: what whoever looks after the station sees.
 
 pub mod mail;
+pub mod orgs;

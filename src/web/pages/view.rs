@@ -27,12 +27,14 @@ pub struct Shell {
     pub title: String,
     pub person: String,
     pub form_token: String,
-    /// Which entry of the rail is lit: `overview`, `runs`, `dead_letters`, `sessions`, `approvals`, `agents`, `settings`, `account`, `docs`, or none.
+    /// Which entry of the rail is lit: `overview`, `runs`, `dead_letters`, `sessions`, `approvals`, `agents`, `settings`, `account`, `docs`, `switch`, or none.
     pub nav: &'static str,
     pub counts: Counts,
     pub notice: Option<Notice>,
     /// Of settings and the account: the pages beside this one.
     pub tabs: Vec<Tab>,
+    /// Where the person is at work, where they could be elsewhere.
+    pub place: Option<String>,
 }
 
 /// One of the pages of settings or of the account.

@@ -140,7 +140,7 @@ pub async fn show(
             version: run.agent_version.clone(),
             state: run.shown().as_str(),
             priority: run.priority,
-            started_by: people.name(run.started_by),
+            started_by: run.started_by_name.clone(),
             trigger: trigger_words(run.trigger),
             created: When::new(run.created_at, now),
             created_ms: created,
