@@ -110,7 +110,7 @@ pub async fn create(app: &App, actor: &Actor, user: NewUser, role: Role, origin:
         }
         users::insert(tx, principal, &user.row(), now)?;
         members::insert(tx, org, principal, role, now)?;
-        store::audit::record(tx, record, now).map(Ok)
+        store::audit::record(tx, record.about(audit::Subject::Principal(principal)), now).map(Ok)
     });
     match made.await {
         Ok(made) => made?,

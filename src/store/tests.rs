@@ -418,6 +418,8 @@ fn statements() -> Vec<&'static str> {
     all.extend(persons::SQL);
     all.extend(persons::FORGET);
     all.extend(persons::PARTS.map(|(_, sql)| sql));
+    all.extend(security_check::SQL);
+    all.push(sessions::SIGNED_IN);
     all
 }
 

@@ -248,7 +248,7 @@ fn complete(operation: &mut Operation, path: &str, needs: Needs) {
     for (name, status, _) in REFUSALS {
         let may_be = match status {
             "401" => needs != Needs::Nothing,
-            "403" => permission.is_some(),
+            "403" => permission.is_some() || needs == Needs::Member,
             "404" => path.contains('{'),
             _ => true,
         };

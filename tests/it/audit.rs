@@ -48,6 +48,11 @@ async fn key(station: &TestStation, email: &str) -> Http {
     station.nobody().bearer(&made)
 }
 
+/// The owner with a key that may look after the station, too: that is only given by name.
+async fn chief(station: &TestStation) -> Http {
+    station.nobody().bearer(&station.scoped_key(Permission::ALL).await)
+}
+
 #[test]
 fn every_action_that_the_sources_write_has_words() {
     let known: BTreeSet<&str> = ACTIONS.iter().map(|action| action.code).collect();
@@ -92,7 +97,7 @@ async fn a_failed_sign_in_is_told_to_the_organization_of_the_account_and_else_to
         let fields = [("email", email), ("password", "wrong horse battery"), ("next", "/")];
         browser.submit("/sign-in", &fields).await.expect(401);
     }
-    let owner = station.owner();
+    let owner = chief(&station).await;
     let of_org = items(&owner, &format!("{AUDIT}?action=session.sign-in&outcome=failed")).await;
     assert_eq!(of_org.len(), 1);
     assert_eq!(of_org[0]["subject"]["email"], OWNER_EMAIL);
@@ -109,7 +114,7 @@ async fn a_failed_sign_in_is_told_to_the_organization_of_the_account_and_else_to
 async fn a_sign_in_says_who_from_where_with_what() {
     let station = TestStation::start().await;
     let _browser = station.browser().await;
-    let found = rows(&station.owner(), "session.sign-in").await;
+    let found = rows(&chief(&station).await, "session.sign-in").await;
     let row = &found[0];
     assert_eq!(
         (row["actor"]["name"].as_str(), row["actor"]["email"].as_str()),
@@ -136,7 +141,7 @@ async fn refusals_say_why_and_on_which_route() {
     browser
         .submit("/settings/invitations", &[("email", "bob@example.com"), ("role", "viewer")])
         .await;
-    let owner = station.owner();
+    let owner = chief(&station).await;
     let found = rows(&owner, "access.denied").await;
     let shown: Vec<_> = found
         .iter()
@@ -164,7 +169,7 @@ async fn what_is_done_is_written_with_the_key_it_was_done_with() {
     let agent = station
         .publish(script("adder", "", "export default (input) => input.a + input.b;"))
         .await;
-    let owner = station.owner();
+    let owner = chief(&station).await;
     let run = station.begin(&agent, &json!({ "a": 1, "b": 2 })).await;
     station.end(run).await;
     owner.post(&format!("/api/v1/runs/{run}/verify"), &json!({})).await.expect(200);
@@ -186,7 +191,7 @@ async fn rows_are_filtered_searched_and_paged() {
     for role in [Role::Admin, Role::Builder, Role::Viewer] {
         station.user(role).await;
     }
-    let owner = station.owner();
+    let owner = chief(&station).await;
     let count = async |query: &str| items(&owner, &format!("{AUDIT}?{query}")).await.len();
     assert_eq!(count("action=user.create").await, 3);
     assert_eq!(count("q=builder@example.com").await, 1);
@@ -222,7 +227,7 @@ async fn the_stations_chain_is_for_station_admins_and_an_organizations_for_its_o
     admin.get(AUDIT).await.expect(200);
     for path in [STATION, "/api/v1/station/audit/export", "/api/v1/station/audit/verify"] {
         admin.get(path).await.expect(403);
-        station.owner().get(path).await.expect(200);
+        chief(&station).await.get(path).await.expect(200);
     }
     admin.get("/api/v1/orgs/another/audit").await.expect(404);
 }
@@ -235,7 +240,7 @@ async fn an_export_has_every_row_is_itself_a_row_and_gives_no_formula_to_a_sprea
         name: "=HYPERLINK(\"http://evil\")".to_owned(),
         password: PASSWORD.to_owned(),
     };
-    let owner = station.owner();
+    let owner = chief(&station).await;
     users::create(
         &station.app,
         &station.actor().await,
@@ -266,7 +271,7 @@ async fn an_export_has_every_row_is_itself_a_row_and_gives_no_formula_to_a_sprea
 #[tokio::test]
 async fn a_checkpoint_from_the_api_holds_later_and_one_of_another_log_is_refused() {
     let station = TestStation::start().await;
-    let owner = station.owner();
+    let owner = chief(&station).await;
     let verified = owner.get(&format!("{AUDIT}/verify")).await.expect(200).json();
     assert_eq!(
         (verified["intact"].as_bool(), verified["against_checkpoint"].as_bool()),
@@ -313,7 +318,7 @@ async fn stopped() -> Place {
     serving.client(&key).get("/api/v1/orgs/nowhere/runs").await.expect(404);
     let new = json!({ "name": "another" });
     serving.client(&key).post("/api/v1/orgs/default/keys", &new).await;
-    serving.stop().await;
+    serving.terminate().await;
     let kept = place.run(&["audit", "checkpoint"]).await.expect(0);
     assert_eq!(kept.stdout.lines().count(), 2, "{}", kept.stdout);
     place.write("kept.jsonl", &kept.stdout);
@@ -389,7 +394,7 @@ async fn the_command_line_works_beside_a_serving_station_and_says_what_it_cannot
     place.run(&["audit", "verify", "--checkpoint", "nonsense.json"]).await.expect(2);
     serving.client(&key).get(AUDIT).await.expect(200);
     assert!(serving.log().contains("audit checkpoint"), "{}", serving.log());
-    serving.stop().await;
+    serving.terminate().await;
     let exported = place.run(&["audit", "export"]).await.expect(0);
     assert!(exported.stdout.lines().next().unwrap().contains("audit.export"));
 }
@@ -471,7 +476,7 @@ async fn an_erased_person_is_gone_and_the_log_still_verifies() {
     programs.get("/api/v1/runs").await.expect(401);
     let again = Browser::new(station.address).http().get("/account/data").await.status;
     assert!(again.is_redirection() || again == 401, "{again}");
-    let owner = station.owner();
+    let owner = chief(&station).await;
     let run = owner
         .get(&format!("/api/v1/runs/{}", started["id"].as_str().unwrap()))
         .await
@@ -504,7 +509,7 @@ async fn the_last_owner_is_not_erased_and_only_a_station_admin_erases_others() {
     browser.get("/account/data").await.expect(200);
     let refused = browser.submit("/account/data/erase", &[("confirm", OWNER_EMAIL)]).await.expect(409);
     assert!(refused.body.contains("nobody else"), "{}", refused.body);
-    let owner = station.owner();
+    let owner = chief(&station).await;
     let data = owner.get(&format!("{path}/data")).await.expect(200).json();
     assert_eq!(data["profile"][0]["email"], viewer_email);
     owner

@@ -5,6 +5,7 @@ use std::time::Duration;
 use agentstation::domain::origin::Origin;
 use agentstation::domain::permission::{Permission, Role};
 use agentstation::domain::time::{SimClock, Timestamp};
+use agentstation::services::audit::Filter;
 use agentstation::services::auth::{SESSION_IDLE, SESSION_MAX};
 use agentstation::services::setup;
 use agentstation::services::users;
@@ -273,10 +274,10 @@ async fn what_was_done_and_refused_is_in_the_audit_log_and_repeats_are_counted()
     let lines = station
         .app
         .store
-        .read(move |reader| agentstation::store::audit::list(reader, &org, None, 100))
+        .read(move |reader| agentstation::store::audit::list(reader, &org, &Filter::default(), None, 100))
         .await
         .unwrap();
-    let told: Vec<_> = lines.iter().map(|line| (line.action.as_str(), line.count)).collect();
+    let told: Vec<_> = lines.iter().map(|line| (line.entry.action.as_str(), line.entry.count)).collect();
     for expected in [
         ("station.set-up", 1),
         ("key.create", 1),

@@ -192,7 +192,7 @@ async fn free_org(station: &TestStation, owner: PrincipalId) -> OrgId {
     let (org, workspace) = (OrgId::new(now), WorkspaceId::new(now));
     let make = station.app.store.write(move |tx| {
         store::orgs::insert(tx, org, "second", "Second", Plan::Free, now)?;
-        store::orgs::insert_workspace(tx, org, workspace, "main", "Main", now)?;
+        store::workspaces::insert(tx, org, workspace, "main", "Main", now)?;
         store::members::insert(tx, org, owner, Role::Owner, now)
     });
     make.await.unwrap();

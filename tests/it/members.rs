@@ -90,8 +90,11 @@ async fn start(http: &Http, site: &Site) -> RunId {
 
 pub async fn actions(station: &TestStation) -> Vec<String> {
     let org = station.actor().await.org.to_string();
-    let read = station.app.store.read(move |reader| store::audit::list(reader, &org, None, 100));
-    read.await.unwrap().into_iter().map(|line| line.action).collect()
+    let read = station
+        .app
+        .store
+        .read(move |reader| store::audit::list(reader, &org, &store::audit::Filter::default(), None, 100));
+    read.await.unwrap().into_iter().map(|line| line.entry.action).collect()
 }
 
 #[tokio::test]

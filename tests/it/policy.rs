@@ -111,10 +111,10 @@ impl Bench {
             .station
             .app
             .store
-            .read(move |reader| audit::list(reader, &org, None, 100))
+            .read(move |reader| audit::list(reader, &org, &audit::Filter::default(), None, 100))
             .await
             .unwrap();
-        rows.into_iter().filter(|row| row.action == action).collect()
+        rows.into_iter().map(|row| row.entry).filter(|row| row.action == action).collect()
     }
 }
 

@@ -40,11 +40,36 @@ pub struct Export {
 pub async fn begin_export(app: &App, actor: &Actor, chain: Chain, filter: Filter, format: Format, origin: Origin) -> Result<Export, Error> {
     let name = chain.name(actor)?;
     let record = of(actor, "audit.export", &name, origin)
-        .detail(serde_json::json!({ "format": format }))
+        .detail(serde_json::json!({ "format": format, "filtered_by": filtered_by(&filter) }))
         .in_chain(&name);
     let now = app.clock.now();
     app.store.write(move |tx| audit::record(tx, record, now)).await?;
     Export::new(app.store.clone(), name, filter, format)
+}
+
+/// The names of what a filter says. What it says may be about a person, and the row stays for ever.
+fn filtered_by(filter: &Filter) -> Vec<&'static str> {
+    let Filter {
+        actor,
+        action,
+        outcome,
+        target,
+        from,
+        to,
+        address,
+        text,
+    } = filter;
+    let named = [
+        ("actor", actor.is_some()),
+        ("action", action.is_some()),
+        ("outcome", outcome.is_some()),
+        ("target", target.is_some()),
+        ("from", from.is_some()),
+        ("to", to.is_some()),
+        ("address", address.is_some()),
+        ("text", text.is_some()),
+    ];
+    named.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name).collect()
 }
 
 impl Export {

@@ -123,6 +123,35 @@ fn done() -> Finish {
 }
 
 #[tokio::test]
+async fn an_organization_has_no_more_runs_executing_than_its_plan_includes() {
+    let world = World::new().await;
+    let (org, node) = (world.scope.org, NodeId::new(NOW));
+    let most = Plan::Free.limits().running as usize;
+    world.store.write(move |tx| orgs::set_plan(tx, org, Plan::Free)).await.unwrap();
+    for _ in 0..most + 3 {
+        world.queue(NOW).await;
+    }
+    let first = world.claim(node, 1, NOW).await;
+    assert_eq!(first.len(), 1);
+    assert_eq!(world.claim(node, 64, NOW).await.len(), most - 1);
+    assert!(world.claim(node, 64, NOW).await.is_empty());
+    let (run, fence) = (first[0].id, first[0].fence);
+    let given_back = move |tx: &Tx<'_>| requeue(tx, org, run, fence);
+    world.store.write(given_back).await.unwrap();
+    assert_eq!(world.claim(node, 64, NOW).await.len(), 1);
+}
+
+#[tokio::test]
+async fn nothing_of_a_deleted_organization_is_claimed() {
+    let world = World::new().await;
+    let (org, person, node) = (world.scope.org, world.person, NodeId::new(NOW));
+    world.queue(NOW).await;
+    let delete = move |tx: &Tx<'_>| orgs::delete(tx, org, person, NOW, NOW.plus(LEASE));
+    world.store.write(delete).await.unwrap();
+    assert!(world.claim(node, 64, NOW).await.is_empty());
+}
+
+#[tokio::test]
 async fn a_run_is_claimed_once_and_in_order() {
     let world = World::new().await;
     let (first, second) = (world.queue(NOW).await, world.queue(NOW.plus(Duration::from_secs(1))).await);

@@ -83,10 +83,14 @@ fn in_thousands(n: u64) -> String {
 pub(super) fn size(n: u64) -> String {
     const KB: u64 = 1 << 10;
     const MB: u64 = 1 << 20;
+    const GB: u64 = 1 << 30;
+    const TB: u64 = 1 << 40;
     match n {
         0..KB => format!("{n} B"),
         KB..MB => format!("{:.1} KB", n as f64 / KB as f64),
-        _ => format!("{:.1} MB", n as f64 / MB as f64),
+        MB..GB => format!("{:.1} MB", n as f64 / MB as f64),
+        GB..TB => format!("{:.1} GB", n as f64 / GB as f64),
+        _ => format!("{:.1} TB", n as f64 / TB as f64),
     }
 }
 
@@ -154,6 +158,8 @@ mod tests {
         assert_eq!(in_thousands(2_000_000_000), "2.0 G");
         assert_eq!(size(1_300), "1.3 KB");
         assert_eq!(size(16 << 20), "16.0 MB");
+        assert_eq!(size(50 << 30), "50.0 GB");
+        assert_eq!(size(10 << 40), "10.0 TB");
         assert_eq!(size(512), "512 B");
     }
 }

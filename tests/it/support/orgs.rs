@@ -121,7 +121,7 @@ pub async fn actions(station: &TestStation, chain: &str) -> Vec<String> {
     let lines = station
         .app
         .store
-        .read(move |reader| store::audit::list(reader, &chain, None, 500))
+        .read(move |reader| store::audit::list(reader, &chain, &store::audit::Filter::default(), None, 500))
         .await;
-    lines.unwrap().into_iter().map(|line| line.action).collect()
+    lines.unwrap().into_iter().map(|line| line.entry.action).collect()
 }
