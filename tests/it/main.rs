@@ -35,6 +35,7 @@ mod plans;
 mod policy;
 mod recovery;
 mod replay;
+mod resets;
 mod sandbox;
 mod scripts;
 mod security;
