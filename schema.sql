@@ -130,6 +130,7 @@ CREATE INDEX sessions_by_org ON sessions (org_id) WHERE org_id IS NOT NULL;
 CREATE INDEX sessions_by_workspace ON sessions (workspace_id) WHERE workspace_id IS NOT NULL;
 CREATE INDEX sessions_by_principal ON sessions (principal_id);
 CREATE INDEX sessions_by_expiry ON sessions (expires_at);
+CREATE INDEX sessions_by_use ON sessions (seen_at);
 
 -- One-time links: the first set-up, a demo's sign-in, a new password.
 CREATE TABLE one_time_links (
@@ -141,6 +142,7 @@ CREATE TABLE one_time_links (
     used_at      INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX one_time_links_by_principal ON one_time_links (principal_id);
+CREATE INDEX one_time_links_by_expiry ON one_time_links (expires_at);
 
 -- Links with which a person joins an organization.
 CREATE TABLE invitations (

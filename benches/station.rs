@@ -68,6 +68,7 @@ impl Station {
             ..net::Policy::default()
         };
         let app = App::new(Parts {
+            master_key: config.master_key().clone(),
             config,
             clock,
             store,

@@ -5,6 +5,7 @@
 
 pub mod cidr;
 mod keys;
+pub mod master_key;
 mod print;
 pub mod secret;
 pub mod settings;
@@ -17,7 +18,8 @@ use serde::Deserialize as _;
 use toml::{Table, Value};
 
 pub use self::keys::Overrides;
-use self::keys::{ENV_CONFIG, ENV_PREFIX, KEYS};
+use self::keys::{ENV_CONFIG, ENV_CREDENTIALS, ENV_MAIL_PASSWORD, ENV_MASTER_KEY, ENV_PREFIX, KEYS};
+use self::master_key::KeySource;
 use self::secret::Secret;
 pub use self::settings::Settings;
 use self::settings::{ApiKey, Model, ProviderKind};
@@ -34,6 +36,8 @@ const CONNECTIONS_MAX: u32 = 1_000_000;
 const RATE_MAX: u32 = 10_000_000;
 const ADDRESS_FACTOR_MAX: u32 = 1_000;
 const API_KEY_BYTES_MAX: usize = 8 * 1024;
+const SESSION_IDLE_MINUTES_MAX: u32 = 24 * 60;
+const SESSION_MAX_DAYS_MAX: u32 = 90;
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +72,7 @@ pub struct Config {
     settings: Settings,
     /// By dotted key; what is missing here is a default.
     sources: BTreeMap<String, Source>,
+    master_key: KeySource,
     #[cfg(debug_assertions)]
     crash_at: Option<String>,
 }
@@ -135,13 +140,17 @@ impl Config {
         for model in settings.models.values_mut() {
             model.api_key = api_key(model, &variable);
         }
+        settings.mail.password = mail_password(&settings.mail, &variable);
+        let master_key = KeySource::find(variable(ENV_MASTER_KEY), variable(ENV_CREDENTIALS), &settings);
         let config = Self {
             settings,
             sources: loading.sources,
+            master_key,
             #[cfg(debug_assertions)]
             crash_at: variable(keys::ENV_CRASH_AT).map(str::to_owned),
         };
         config.check_models()?;
+        config.check_mail()?;
         config.check_ranges()?;
         Ok(config)
     }
@@ -149,6 +158,11 @@ impl Config {
     /// Where the value of a dotted key such as `server.listen` came from.
     pub fn source(&self, key: &str) -> Source {
         self.sources.get(key).cloned().unwrap_or(Source::Default)
+    }
+
+    /// Where the key that seals secrets is.
+    pub const fn master_key(&self) -> &KeySource {
+        &self.master_key
     }
 
     /// Where a test has the process die, such as `after-intent:3`.
@@ -199,6 +213,9 @@ impl Config {
                 server.listen
             )));
         }
+        if let ApiKey::Missing(why) = &self.mail.password {
+            return Err(Error::Refused(format!("mail has no password: {why}")));
+        }
         match self.models.iter().find_map(|(name, model)| match &model.api_key {
             ApiKey::Missing(why) => Some((name, why)),
             _ => None,
@@ -240,6 +257,21 @@ impl Config {
         Ok(())
     }
 
+    fn check_mail(&self) -> Result<(), Error> {
+        let mail = &self.mail;
+        let refuse = |message: &str| Err(Error::Refused(format!("under [mail], {message}")));
+        if mail.host.is_none() {
+            return Ok(());
+        }
+        if !mail.from.as_ref().is_some_and(|from| from.contains('@')) {
+            return refuse("set from to the address that mail is sent from, such as station@example.com");
+        }
+        if mail.user.is_some() && mail.tls == settings::MailTls::None && mail.host.as_deref().is_some_and(|host| !is_this_machine(host)) {
+            return refuse("the password would cross the network in the clear: set tls to starttls or tls");
+        }
+        Ok(())
+    }
+
     fn check_ranges(&self) -> Result<(), Error> {
         let within = |name: &str, value: u32, most: u32| {
             if (1..=most).contains(&value) {
@@ -250,6 +282,12 @@ impl Config {
         };
         within("store.readers", self.store.readers, READERS_MAX)?;
         within("runtime.slots", self.runtime.slots, SLOTS_MAX)?;
+        within(
+            "security.session_idle_minutes",
+            self.security.session_idle_minutes,
+            SESSION_IDLE_MINUTES_MAX,
+        )?;
+        within("security.session_max_days", self.security.session_max_days, SESSION_MAX_DAYS_MAX)?;
         within("server.workers", self.server.workers.max(1), WORKERS_MAX)?;
         within("server.connections", self.server.connections, CONNECTIONS_MAX)?;
         within(
@@ -374,7 +412,7 @@ fn refuse_unknown_variables(settings: &Settings, environment: &[(String, String)
     let mut known: BTreeSet<&str> = KEYS
         .iter()
         .map(|key| key.env)
-        .chain([ENV_CONFIG])
+        .chain([ENV_CONFIG, ENV_MASTER_KEY, ENV_MAIL_PASSWORD])
         .chain(settings.models.values().filter_map(|model| model.api_key_env.as_deref()))
         .collect();
     #[cfg(debug_assertions)]
@@ -401,9 +439,27 @@ fn api_key<'a>(model: &Model, variable: &impl Fn(&str) -> Option<&'a str>) -> Ap
             |text| ApiKey::Set(Secret::new(text.trim())),
         );
     }
-    let Some(path) = &model.api_key_file else {
+    model.api_key_file.as_deref().map_or(ApiKey::None, secret_file)
+}
+
+/// Whether a mail server's name is this very machine's.
+fn is_this_machine(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn mail_password<'a>(mail: &settings::Mail, variable: &impl Fn(&str) -> Option<&'a str>) -> ApiKey {
+    if mail.host.is_none() || mail.user.is_none() {
         return ApiKey::None;
-    };
+    }
+    match (variable(ENV_MAIL_PASSWORD), &mail.password_file) {
+        (Some(text), _) => ApiKey::Set(Secret::new(text)),
+        (None, Some(path)) => secret_file(path),
+        (None, None) => ApiKey::Missing(format!("set {ENV_MAIL_PASSWORD}, or name the file that holds it in password_file")),
+    }
+}
+
+/// The one secret in a file.
+fn secret_file(path: &Path) -> ApiKey {
     match std::fs::read_to_string(path) {
         Ok(text) if !text.trim().is_empty() && text.len() <= API_KEY_BYTES_MAX => ApiKey::Set(Secret::new(text.trim())),
         Ok(_) => ApiKey::Missing(format!("{} does not hold one key", path.display())),

@@ -3,10 +3,13 @@
 //! Secrets are compared in constant time and kept only as hashes.
 
 pub mod api_key;
+pub mod device;
 pub mod form_token;
+pub mod passkey;
 pub mod password;
 pub mod seal;
 pub mod token;
+pub mod totp;
 
 /// Why a cryptographic step failed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -21,6 +24,12 @@ pub enum Error {
     PasswordTooLong,
     #[error("this password is among the first ones an attacker tries: choose another")]
     PasswordTooCommon,
+    #[error("the password is your own name or address, or little more: choose another")]
+    PasswordIsOwnName,
+    #[error("the secret of the authenticator app is damaged")]
+    Totp,
+    #[error("the passkey does not fit what was asked")]
+    Passkey,
     #[error("not an API key: it is damaged or cut short")]
     ApiKey,
     #[error("what was sealed was changed, or belongs elsewhere")]

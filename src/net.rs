@@ -1,11 +1,12 @@
 //! The way out: one guarded client for agents, one for the servers an operator named.
 //!
-//! The only place that knows reqwest. [`Client`] checks scheme, grant, address, every redirect and every size;
-//! [`Upstream`] talks to exactly one configured origin, which may be private.
+//! The only place that knows reqwest and lettre. [`Client`] checks scheme, grant, address, every redirect and every size;
+//! [`Upstream`] talks to exactly one configured origin, which may be private; [`mail`] hands letters to one server.
 
 mod address;
 pub mod breaker;
 mod client;
+pub mod mail;
 pub mod sse;
 #[cfg(test)]
 pub(crate) mod test_server;

@@ -13,6 +13,7 @@ use crate::domain::permission::{Credential, Permission, Role};
 use crate::domain::time::Timestamp;
 use crate::services::keys::{self, NewKey, Whose};
 use crate::services::members;
+use crate::services::resets;
 use crate::services::setup::{self, FirstOwner};
 use crate::services::users::{self, NewUser};
 use crate::services::{App, Error};
@@ -74,6 +75,7 @@ pub async fn init(config: Config, init: Init) -> anyhow::Result<Exit> {
 
 pub async fn user(config: Config, user: User) -> anyhow::Result<Exit> {
     match user.command {
+        UserCommand::ResetLink { email } => reset_link(config, email).await,
         UserCommand::Create {
             email, name, role, org, ..
         } => create_user(config, email, name, &role, &org).await,
@@ -118,6 +120,19 @@ pub async fn user(config: Config, user: User) -> anyhow::Result<Exit> {
             .await
         }
     }
+}
+
+async fn reset_link(config: Config, email: String) -> anyhow::Result<Exit> {
+    with_app(config, async |app| {
+        let made = resets::make_on_shell(app, &email).await?;
+        print(&made.link)?;
+        say(&format!(
+            "start the station again and give the link to {email}: it works once, within {} minutes",
+            resets::LINK_LASTS.as_secs() / 60
+        ));
+        Ok(())
+    })
+    .await
 }
 
 fn role_of(text: &str) -> anyhow::Result<Role> {

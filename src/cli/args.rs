@@ -231,6 +231,11 @@ pub struct User {
 
 #[derive(Debug, Subcommand)]
 pub enum UserCommand {
+    /// Make a one-time link with which a user chooses a new password
+    ResetLink {
+        /// The user's e-mail address
+        email: String,
+    },
     /// Make a user
     Create {
         #[arg(long)]

@@ -53,8 +53,10 @@ pub async fn demo(config: Config) -> anyhow::Result<Exit> {
     let server = serve::start_web(&station.app, listener)?;
     let origin = serve::origin(&station.app, address);
     say(&format!(
-        "\nThe demo station is ready at {origin}\n\n  sign in   {origin}/sign-in/link?token={link}\n  API key   {key}\n\n\
-         Models answer from a script. Everything is deleted when you press Ctrl-C.\n"
+        "\nThe demo station is ready at {origin}\n\n  sign in   {origin}/sign-in/link?token={link}\n  or as     {}  {}\n  API key   {key}\n\n\
+         Models answer from a script. Everything is deleted when you press Ctrl-C.\n",
+        station::OWNER,
+        station.password
     ));
     serve::until_told_to_stop(&station.app).await?;
     serve::drain(&station.app, server).await;

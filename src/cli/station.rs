@@ -8,6 +8,7 @@ use anyhow::Context as _;
 
 use super::{embedded, say};
 use crate::config::Config;
+use crate::config::master_key::{self, KeySource};
 use crate::config::settings;
 use crate::domain::permission::Actor;
 use crate::domain::time::{SharedClock, SystemClock};
@@ -22,12 +23,14 @@ use crate::store::{self, Store, Synchronous};
 /// The model that agents ask for where they say nothing else.
 const DEFAULT_MODEL: &str = "default";
 /// Who owns a throw-away station.
-const OWNER: &str = "you@station.local";
+pub const OWNER: &str = "you@station.local";
 
 /// A station and somebody who may do everything in it.
 pub struct Station {
     pub app: App,
     pub actor: Actor,
+    /// The owner's.
+    pub password: String,
     directory: tempfile::TempDir,
 }
 
@@ -81,7 +84,8 @@ fn options(config: &Config) -> store::Options {
 pub async fn permanent(config: Config, store: Store, own_address: Option<SocketAddr>) -> anyhow::Result<App> {
     let models = Models::from_settings(&config.models)?;
     let cache_dir = Some(config.cache_dir());
-    assemble(config, store, models, cache_dir, own_address).await
+    let master_key = config.master_key().clone();
+    assemble(config, store, models, cache_dir, master_key, own_address).await
 }
 
 async fn assemble(
@@ -89,6 +93,7 @@ async fn assemble(
     store: Store,
     models: Models,
     cache_dir: Option<PathBuf>,
+    master_key: KeySource,
     own_address: Option<SocketAddr>,
 ) -> anyhow::Result<App> {
     let client = net::Client::new(net::Policy {
@@ -103,6 +108,7 @@ async fn assemble(
         store,
         models,
         client,
+        master_key,
         executable,
         cache_dir,
     })
@@ -126,16 +132,23 @@ pub async fn temporary(config: Config) -> anyhow::Result<Station> {
         models.insert(DEFAULT_MODEL, Model::free(Arc::new(scripted), "scripted"));
     }
     let cache_dir = config.runtime.cache.clone().or_else(crate::config::user_cache_dir);
-    let app = assemble(config, store, models, cache_dir, None).await?;
+    // A key of its own, which goes away with all that it sealed.
+    let master_key = KeySource::File(directory.path().join(master_key::FILE));
+    let app = assemble(config, store, models, cache_dir, master_key, None).await?;
     app.start().await?;
+    let password = crate::crypto::token::new()?;
     let owner = FirstOwner {
         email: OWNER.to_owned(),
         name: "You".to_owned(),
-        // Nobody signs in with it.
-        password: crate::crypto::token::new()?,
+        password: password.clone(),
         org_slug: None,
     };
     setup::without_browser(&app, owner).await?;
     let actor = users::local_actor(&app, OWNER, None).await?;
-    Ok(Station { app, actor, directory })
+    Ok(Station {
+        app,
+        actor,
+        password,
+        directory,
+    })
 }

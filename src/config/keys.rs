@@ -9,6 +9,11 @@ use toml::Value;
 pub(super) const ENV_PREFIX: &str = "AGENTSTATION_";
 /// Names the configuration file; not a setting itself.
 pub(super) const ENV_CONFIG: &str = "AGENTSTATION_CONFIG";
+/// The key that seals secrets, and the password of the mail server: secrets, so no settings.
+pub(super) const ENV_MASTER_KEY: &str = "AGENTSTATION_MASTER_KEY";
+pub(super) const ENV_MAIL_PASSWORD: &str = "AGENTSTATION_MAIL_PASSWORD";
+/// Where systemd puts what a unit's `LoadCredential=` names.
+pub(super) const ENV_CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 /// Where a test has the process die; known to development builds only.
 #[cfg(debug_assertions)]
 pub(super) const ENV_CRASH_AT: &str = "AGENTSTATION_CRASH_AT";
@@ -83,6 +88,25 @@ pub(super) const KEYS: &[Key] = &[
     path("runtime", "cache", "AGENTSTATION_RUNTIME_CACHE"),
     key("outbound", "open_cidrs", "AGENTSTATION_OUTBOUND_OPEN_CIDRS", Kind::List),
     key("outbound", "allow_http", "AGENTSTATION_OUTBOUND_ALLOW_HTTP", Kind::Flag),
+    path("security", "master_key_file", "AGENTSTATION_SECURITY_MASTER_KEY_FILE"),
+    key(
+        "security",
+        "session_idle_minutes",
+        "AGENTSTATION_SECURITY_SESSION_IDLE_MINUTES",
+        Kind::Integer,
+    ),
+    key(
+        "security",
+        "session_max_days",
+        "AGENTSTATION_SECURITY_SESSION_MAX_DAYS",
+        Kind::Integer,
+    ),
+    key("mail", "host", "AGENTSTATION_MAIL_HOST", Kind::Text),
+    key("mail", "port", "AGENTSTATION_MAIL_PORT", Kind::Integer),
+    key("mail", "tls", "AGENTSTATION_MAIL_TLS", Kind::Text),
+    key("mail", "user", "AGENTSTATION_MAIL_USER", Kind::Text),
+    path("mail", "password_file", "AGENTSTATION_MAIL_PASSWORD_FILE"),
+    key("mail", "from", "AGENTSTATION_MAIL_FROM", Kind::Text),
     key("log", "level", "AGENTSTATION_LOG_LEVEL", Kind::Text),
     key("log", "format", "AGENTSTATION_LOG_FORMAT", Kind::Text),
 ];
@@ -175,7 +199,7 @@ impl Overrides {
 pub(super) fn nearest_variable(name: &str) -> &'static str {
     KEYS.iter()
         .map(|key| key.env)
-        .chain([ENV_CONFIG])
+        .chain([ENV_CONFIG, ENV_MASTER_KEY, ENV_MAIL_PASSWORD])
         .min_by_key(|known| edits(name, known))
         .unwrap_or(ENV_CONFIG)
 }

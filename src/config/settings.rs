@@ -25,6 +25,8 @@ pub struct Settings {
     pub runtime: Runtime,
     pub runs: Runs,
     pub outbound: Outbound,
+    pub security: Security,
+    pub mail: Mail,
     pub log: Log,
     /// Language models by the name that agents use.
     pub models: BTreeMap<String, Model>,
@@ -40,6 +42,8 @@ impl Default for Settings {
             runtime: Runtime::default(),
             runs: Runs::default(),
             outbound: Outbound::default(),
+            security: Security::default(),
+            mail: Mail::default(),
             log: Log::default(),
             models: BTreeMap::new(),
         }
@@ -262,6 +266,81 @@ pub struct Outbound {
     pub allow_http: bool,
 }
 
+/// Who gets in, for how long, and what seals what must stay secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Security {
+    /// The key that seals secrets; `master.key` in the data directory where it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub master_key_file: Option<PathBuf>,
+    /// A session ends after this long without a request.
+    pub session_idle_minutes: u32,
+    /// And after this long whatever happens.
+    pub session_max_days: u32,
+}
+
+impl Security {
+    pub const SESSION_IDLE_MINUTES: u32 = 8 * 60;
+    pub const SESSION_MAX_DAYS: u32 = 7;
+}
+
+impl Default for Security {
+    fn default() -> Self {
+        Self {
+            master_key_file: None,
+            session_idle_minutes: Self::SESSION_IDLE_MINUTES,
+            session_max_days: Self::SESSION_MAX_DAYS,
+        }
+    }
+}
+
+/// How the connection to the mail server is protected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MailTls {
+    /// Plain at first, then TLS or nothing; usually port 587.
+    #[default]
+    Starttls,
+    /// TLS from the first byte; usually port 465.
+    Tls,
+    /// In the clear: for a server on this machine.
+    None,
+}
+
+/// The server that takes the station's mail. Without `host` the station sends none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mail {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The usual one of `tls` where it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    pub tls: MailTls,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The file that holds the user's password; or set `AGENTSTATION_MAIL_PASSWORD`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// Who the mail is from: `station@example.com` or `Station <station@example.com>`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The password itself, read from one of the two above.
+    #[serde(skip)]
+    pub password: ApiKey,
+}
+
+impl Mail {
+    /// Where the server listens.
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(match self.tls {
+            MailTls::Starttls => 587,
+            MailTls::Tls => 465,
+            MailTls::None => 25,
+        })
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -362,7 +441,7 @@ impl Model {
     }
 }
 
-/// What became of a model's key.
+/// What became of a model's key, or of another secret that the settings only point to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ApiKey {
     /// None was asked for.

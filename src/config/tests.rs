@@ -63,13 +63,15 @@ fn every_variable_sets_its_key() {
             "trusted_proxies" | "open_cidrs" => "10.0.0.0/8, 127.0.0.1",
             "insecure_listen" | "allow_http" => "true",
             "synchronous" => "normal",
+            "tls" => "none",
             "readers" | "slots" | "retry_attempts" | "retry_base_ms" | "retry_cap_ms" => "3",
+            "session_idle_minutes" | "session_max_days" | "port" => "3",
             _ if ["server", "rates"].contains(&key.section) => "3",
             "memory_bytes" => "100000000",
             "format" => "human",
             _ => "some",
         };
-        let config = file("").env(key.env, value).load().unwrap();
+        let config = file("[mail]\nfrom = \"station@example.com\"").env(key.env, value).load().unwrap();
         assert_eq!(config.source(&key.dotted()), Source::Environment(key.env));
     }
 }
@@ -166,6 +168,30 @@ fn a_public_address_is_an_origin() {
     assert_eq!(config.server.public_url.as_ref().unwrap().as_str(), "https://station.example");
     assert!(file("[server]\npublic_url = \"https://a.example/path\"").error().contains("path"));
     assert!(file("[server]\npublic_url = \"ftp://a.example\"").load().is_err());
+}
+
+#[test]
+fn mail_needs_a_sender_and_keeps_its_password_to_itself() {
+    assert!(file("[mail]\nhost = \"mail.example.com\"\n").error().contains("from"));
+    let mail = "[mail]\nhost = \"mail.example.com\"\nfrom = \"station@example.com\"\nuser = \"station\"\n";
+    let missing = file(mail).load().unwrap().validate().unwrap_err().to_string();
+    assert!(missing.contains("AGENTSTATION_MAIL_PASSWORD"), "{missing}");
+    let config = file(mail).env("AGENTSTATION_MAIL_PASSWORD", "very secret").load().unwrap();
+    assert!(config.validate().is_ok());
+    assert_eq!(config.mail.port(), 587);
+    assert!(!config.print().contains("very secret") && !format!("{config:?}").contains("very secret"));
+    assert!(file(&format!("{mail}tls = \"none\"\n")).error().contains("in the clear"));
+}
+
+#[test]
+fn sessions_last_within_bounds() {
+    assert!(
+        file("[security]\nsession_idle_minutes = 0")
+            .error()
+            .contains("session_idle_minutes")
+    );
+    assert!(file("[security]\nsession_max_days = 91").error().contains("session_max_days"));
+    assert!(file("[security]\nsession_max_days = 90").load().is_ok());
 }
 
 #[test]

@@ -12,11 +12,14 @@ use tokio_util::sync::CancellationToken;
 use super::auth::Auth;
 use super::dispatcher::{self, Dispatcher};
 use super::feed::Feed;
+use super::mail::Mail;
+use super::sealing::Sealing;
 use super::supervisor::Supervisor;
 use super::versions::Versions;
 use super::warm::Warm;
-use super::{Error, audit, housekeeping, javascript, policy, purge};
+use super::{Error, audit, housekeeping, javascript, mail, policy, purge};
 use crate::config::Config;
+use crate::config::master_key::KeySource;
 use crate::domain::id::{NodeId, OrgId};
 use crate::domain::time::{SharedClock, Timestamp};
 use crate::llm::Models;
@@ -42,6 +45,8 @@ pub struct Parts {
     pub store: Store,
     pub models: Models,
     pub client: net::Client,
+    /// Where the key that seals secrets is, or is put.
+    pub master_key: KeySource,
     /// The program that compile children are started from.
     pub executable: PathBuf,
     /// Where compiled code is kept.
@@ -78,7 +83,10 @@ pub struct Inner {
     /// Of model providers, and of hosts for each organization.
     pub breakers: Breakers<Callee>,
     pub auth: Auth,
+    /// The key that seals secrets.
+    pub sealing: Sealing,
     pub feed: Feed,
+    pub mail: Mail,
     pub dispatcher: Dispatcher,
     pub supervisor: Supervisor,
     pub components: Components,
@@ -161,6 +169,7 @@ impl App {
             store,
             models,
             client,
+            master_key,
             executable,
             cache_dir,
         } = parts;
@@ -171,7 +180,9 @@ impl App {
         keep_javascript(&store, &clock, javascript_digest).await?;
         let agents = agents_runtime()?;
         let memory_mib = MemoryBudget::new(config.runtime.memory_bytes);
-        let auth = Auth::new(store.clone(), clock.clone()).await?;
+        let auth = Auth::new(store.clone(), clock.clone(), &config.security).await?;
+        let sealing = Sealing::find(&master_key, &store).await?;
+        let mail = Mail::new(&config.mail)?;
         let breakers = Breakers::new(clock.clone());
         let started_at = clock.now();
         let node = NodeId::new(clock.now());
@@ -183,7 +194,9 @@ impl App {
             client,
             breakers,
             auth,
+            sealing,
             feed: Feed::default(),
+            mail,
             dispatcher: Dispatcher::default(),
             supervisor: Supervisor::default(),
             components,
@@ -210,6 +223,10 @@ impl App {
         let app = self.clone();
         self.supervisor
             .spawn("housekeeping", move |stop| housekeeping::run(app.clone(), stop));
+        if self.mail.is_configured() {
+            let app = self.clone();
+            self.supervisor.spawn("mail", move |stop| mail::run(app.clone(), stop));
+        }
         Ok(())
     }
 
@@ -245,6 +262,11 @@ impl App {
     /// Cancelled when the station stops.
     pub fn shutdown(&self) -> &CancellationToken {
         self.supervisor.stopping()
+    }
+
+    /// How people reach the station, for links that it hands out: from the settings, never from a request.
+    pub fn public_origin(&self) -> String {
+        self.config.server.origin()
     }
 
     /// Runs that may execute at one time.

@@ -2,6 +2,9 @@
 
 mod hashing;
 mod key_cache;
+mod own_sessions;
+mod password;
+mod pending;
 mod throttle;
 
 use std::sync::Arc;
@@ -11,25 +14,30 @@ use tokio::sync::watch;
 
 use self::hashing::Hashing;
 use self::key_cache::{KeyCache, KnownKey};
+pub(in crate::services) use self::own_sessions::new_token;
+pub use self::password::Entered;
+pub(in crate::services) use self::pending::{Keep, Pending};
 use self::throttle::Throttle;
+pub(in crate::services) use self::throttle::{Place, Try};
 use super::audit;
 use super::error::Error;
-use super::users::normalize_email;
+use super::passkeys::Ceremony;
+use crate::config::settings::Security;
 use crate::crypto::api_key::ApiKey;
-use crate::crypto::{form_token, password, token};
+use crate::crypto::{form_token, token};
 use crate::domain::id::{PrincipalId, SessionId};
 use crate::domain::origin::Origin;
 use crate::domain::permission::{Actor, Credential, Permission};
 use crate::domain::time::{SharedClock, Timestamp};
 use crate::store::audit::Record;
 pub use crate::store::orgs::Tenant;
-pub use crate::store::sessions::Factor;
+pub use crate::store::sessions::{Factor, Listed};
 use crate::store::{self, Reader, Store, keys, links, orgs, sessions, users};
 
-/// A session ends after this long without a request.
-pub const SESSION_IDLE: Duration = Duration::from_hours(8);
+/// A session ends after this long without a request, where the settings say nothing else.
+pub const SESSION_IDLE: Duration = Duration::from_mins(Security::SESSION_IDLE_MINUTES as u64);
 /// And after this long whatever happens.
-pub const SESSION_MAX: Duration = Duration::from_hours(7 * 24);
+pub const SESSION_MAX: Duration = Duration::from_hours(24 * Security::SESSION_MAX_DAYS as u64);
 /// That a session or key was used is written down no more often than this.
 const SEEN_EVERY: Duration = Duration::from_mins(1);
 
@@ -46,6 +54,12 @@ struct Inner {
     throttle: Throttle,
     keys: KeyCache,
     form_key: [u8; 32],
+    session_idle: Duration,
+    session_max: Duration,
+    /// Right passwords that wait for a second step.
+    steps: Pending<SecondStep>,
+    /// Passkeys that browsers were asked for.
+    ceremonies: Pending<Ceremony>,
     revoked: watch::Sender<u64>,
 }
 
@@ -79,6 +93,8 @@ pub struct SignedIn {
     pub token: String,
     pub session: SessionId,
     pub principal: PrincipalId,
+    /// By which the browser is known again at the next sign-in.
+    pub mark: Option<String>,
 }
 
 /// What a browser says to sign in.
@@ -86,13 +102,31 @@ pub struct SignedIn {
 pub struct SignIn {
     pub email: String,
     pub password: String,
+    /// The mark of an earlier sign-in, where the browser has one.
+    pub mark: Option<String>,
     pub origin: Origin,
+}
+
+/// Somebody at a browser, a member of an organization or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Person {
+    pub principal: PrincipalId,
+    pub session: SessionId,
+}
+
+/// A right password that waits for a code.
+#[derive(Clone, Debug)]
+pub(in crate::services) struct SecondStep {
+    pub principal: PrincipalId,
+    pub email: String,
+    pub place: Place,
+    pub tries_left: u32,
 }
 
 impl Auth {
     /// # Errors
     /// The store does not answer.
-    pub async fn new(store: Store, clock: SharedClock) -> Result<Self, Error> {
+    pub async fn new(store: Store, clock: SharedClock, security: &Security) -> Result<Self, Error> {
         let fresh = crate::crypto::random::<32>()?;
         // A store that is only read serves no forms.
         let form_key = if store.is_read_only() {
@@ -108,6 +142,10 @@ impl Auth {
                 throttle: Throttle::default(),
                 keys: KeyCache::default(),
                 form_key,
+                session_idle: Duration::from_mins(security.session_idle_minutes.into()),
+                session_max: Duration::from_hours(24 * u64::from(security.session_max_days)),
+                steps: Pending::default(),
+                ceremonies: Pending::default(),
                 revoked: watch::Sender::new(0),
             }),
         })
@@ -136,93 +174,24 @@ impl Auth {
         self.inner.revoked.send_modify(|changes| *changes += 1);
     }
 
+    /// Sessions that were not used for this long have ended.
+    pub fn session_idle(&self) -> Duration {
+        self.inner.session_idle
+    }
+
+    /// Right passwords that wait for a second step.
+    pub(super) fn steps(&self) -> &Pending<SecondStep> {
+        &self.inner.steps
+    }
+
+    /// Passkeys that browsers were asked for.
+    pub(super) fn ceremonies(&self) -> &Pending<Ceremony> {
+        &self.inner.ceremonies
+    }
+
     /// Changes whenever somebody's rights may have: connections that stay open then look at theirs again.
     pub fn revoked(&self) -> watch::Receiver<u64> {
         self.inner.revoked.subscribe()
-    }
-
-    /// Hashes a password that somebody chose, off the event loop.
-    ///
-    /// # Errors
-    /// `Invalid` where the policy refuses it, with the field `/password`.
-    pub(super) async fn hash_password(&self, chosen: String) -> Result<String, Error> {
-        password::check(&chosen).map_err(|error| Error::field("/password", error.to_string()))?;
-        Ok(self.inner.hashing.run(move || password::hash(&chosen)).await??)
-    }
-
-    /// Whether this is the password of the account, which is slowed down like a sign-in.
-    pub(super) async fn is_password(&self, account: &str, typed: String, stored: String) -> Result<bool, Error> {
-        let now = self.inner.clock.now();
-        self.inner.throttle.check(account, now).map_err(Error::RateLimited)?;
-        let right = self.inner.hashing.run(move || password::verify(&typed, &stored)).await?;
-        if right {
-            self.inner.throttle.succeeded(account);
-        } else {
-            self.inner.throttle.failed(account, now);
-        }
-        Ok(right)
-    }
-
-    /// Signs somebody in. A wrong password and an unknown e-mail address cannot be told apart, in words or in time.
-    ///
-    /// # Errors
-    /// `WrongCredentials`, or `RateLimited` after several failures.
-    pub async fn sign_in(&self, request: SignIn) -> Result<SignedIn, Error> {
-        let email = normalize_email(&request.email);
-        let now = self.inner.clock.now();
-        self.inner.throttle.check(&email, now).map_err(Error::RateLimited)?;
-        let found = {
-            let email = email.clone();
-            self.inner.store.read(move |reader| users::find_by_email(reader, &email)).await?
-        };
-        let usable = found.filter(|user| user.disabled_at.is_none());
-        let stored = usable.as_ref().map(|user| user.password_hash.clone());
-        let typed = request.password;
-        let rehash = self
-            .inner
-            .hashing
-            .run(move || match stored {
-                Some(stored) if password::verify(&typed, &stored) => {
-                    // Parameters rise over the years; a sign-in is when the password is at hand.
-                    Some(if password::needs_rehash(&stored) {
-                        password::hash(&typed).ok()
-                    } else {
-                        None
-                    })
-                }
-                Some(_) => None,
-                None => {
-                    password::verify_nobody(&typed);
-                    None
-                }
-            })
-            .await?;
-        let (Some(user), Some(rehash)) = (usable, rehash) else {
-            self.inner.throttle.failed(&email, now);
-            self.record_failure(&email, request.origin).await?;
-            return Err(Error::WrongCredentials);
-        };
-        self.inner.throttle.succeeded(&email);
-        if let Some(hash) = rehash {
-            let principal = user.principal;
-            self.inner
-                .store
-                .write(move |tx| users::set_password(tx, principal, &hash, now))
-                .await?;
-        }
-        self.open_session(user.principal, Factor::Password, "session.sign-in", request.origin)
-            .await
-    }
-
-    async fn record_failure(&self, email: &str, origin: Origin) -> Result<(), Error> {
-        let (email, now) = (email.to_owned(), self.inner.clock.now());
-        // What was typed may be a password in the wrong field: only a keyed hash is kept, by which tries are told apart.
-        let typed = self.form_token(&email);
-        self.inner
-            .store
-            .write(move |tx| audit::sign_in_failed(tx, &email, &typed, origin, now))
-            .await?;
-        Ok(())
     }
 
     /// Begins a session for someone who has proved who they are. Whoever is a member of no organization gets in too, to hear so.
@@ -245,7 +214,7 @@ impl Auth {
             token_hash: hash,
             principal,
             created_at: now,
-            expires_at: now.plus(SESSION_MAX),
+            expires_at: now.plus(self.inner.session_max),
             user_agent: origin.user_agent.clone().unwrap_or_default(),
             address: origin.address.map(|address| address.to_string()).unwrap_or_default(),
             factor,
@@ -272,6 +241,7 @@ impl Auth {
             token,
             session: id,
             principal,
+            mark: None,
         })
     }
 
@@ -313,6 +283,7 @@ impl Auth {
     pub async fn session(&self, token: &str, tenant: Tenant) -> Result<Option<Bearer>, Error> {
         let hash = token::hash(token);
         let now = self.inner.clock.now();
+        let idle = self.inner.session_idle;
         let found = self
             .inner
             .store
@@ -320,7 +291,7 @@ impl Auth {
                 let Some(session) = sessions::find(r, &hash)? else {
                     return Ok(None);
                 };
-                if !holds(session.seen_at, session.expires_at, now) {
+                if !holds(session.seen_at, session.expires_at, idle, now) {
                     return Ok(None);
                 }
                 let tenant = Tenant {
@@ -356,10 +327,8 @@ impl Auth {
         self.inner
             .store
             .write(move |tx| {
-                let record = Record::new(audit::STATION, "session.sign-out", &session.to_string())
-                    .by(principal, Credential::Session)
-                    .credential_id(Some(session.to_string()))
-                    .origin(origin);
+                let person = Person { principal, session };
+                let record = record_of(person, "session.sign-out", &session.to_string(), origin);
                 sessions::delete(tx, session)?;
                 audit::of_person(tx, principal, &record, now)
             })
@@ -441,8 +410,16 @@ impl Auth {
 }
 
 /// Whether a session is neither idle for too long nor at its end.
-fn holds(seen_at: Timestamp, expires_at: Timestamp, now: Timestamp) -> bool {
-    now < expires_at && now.since(seen_at) < SESSION_IDLE
+fn holds(seen_at: Timestamp, expires_at: Timestamp, idle: Duration, now: Timestamp) -> bool {
+    now < expires_at && now.since(seen_at) < idle
+}
+
+/// A record of what a person does with their own account.
+pub(super) fn record_of(person: Person, action: &'static str, target: &str, origin: Origin) -> Record {
+    Record::new(audit::STATION, action, target)
+        .by(person.principal, Credential::Session)
+        .credential_id(Some(person.session.to_string()))
+        .origin(origin)
 }
 
 /// A principal with the rights of now, in the organization and workspace that are asked for.
@@ -508,8 +485,9 @@ mod tests {
     fn a_session_ends_by_idleness_or_age() {
         let start = Timestamp::from_ms(1_000_000);
         let end = start.plus(SESSION_MAX);
-        assert!(holds(start, end, start.plus(SESSION_IDLE).minus(Duration::from_secs(1))));
-        assert!(!holds(start, end, start.plus(SESSION_IDLE)));
-        assert!(!holds(end, end, end));
+        let idle = SESSION_IDLE;
+        assert!(holds(start, end, idle, start.plus(idle).minus(Duration::from_secs(1))));
+        assert!(!holds(start, end, idle, start.plus(idle)));
+        assert!(!holds(end, end, idle, end));
     }
 }

@@ -52,6 +52,9 @@ pub enum Error {
     /// It may work a moment later.
     #[error("{0}")]
     Busy(String),
+    /// What it needs is sealed, and the station's key is not there.
+    #[error("{0}")]
+    Sealed(String),
     #[error("the disk has no room")]
     StorageFull,
     /// The text is for the log, not for the user.

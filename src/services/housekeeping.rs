@@ -1,4 +1,4 @@
-//! Throws away what has had its time: ended sessions, answered requests' keys, deleted workspaces and organizations.
+//! Throws away what has had its time: ended sessions, old links, answered requests' keys, deleted workspaces and organizations.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::purge::{self, Left};
 use super::{App, audit};
-use crate::store::{idempotency, sessions};
+use crate::store::{idempotency, links, sessions};
 
 const EVERY: Duration = Duration::from_hours(1);
 /// How often the newest rows of the audit log are written to the station's own log.
@@ -61,8 +61,10 @@ async fn purge(app: &App) -> Option<Duration> {
 
 async fn prune(app: &App) {
     let now = app.clock.now();
+    let idle = now.minus(app.auth.session_idle());
     let pruned = app.store.write(move |tx| {
-        sessions::prune(tx, now)?;
+        sessions::prune(tx, now, idle)?;
+        links::prune(tx, now)?;
         idempotency::prune(tx, now.minus(IDEMPOTENCY_KEPT))
     });
     if let Err(error) = pruned.await {

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::access::require;
 use super::members::{self, check_seats};
 use super::users::{NewUser, checked, is_email, normalize_email};
-use super::{App, Error, audit};
+use super::{App, Error, audit, mail};
 use crate::crypto::token;
 use crate::domain::id::{InvitationId, OrgId, PrincipalId};
 use crate::domain::limits::PAGE_MAX;
@@ -85,7 +85,7 @@ pub async fn invite(app: &App, actor: &Actor, email: &str, role: Role, origin: O
         store::audit::record(tx, record, now)?;
         Ok(invitations::find(tx, new.org, new.id)?.ok_or(Error::NotFound(WHAT)))
     });
-    Ok(sent(app, made.await??, &token))
+    Ok(sent(app, actor, made.await??, &token))
 }
 
 /// Gives an invitation a new link and time; the link before is dead.
@@ -114,12 +114,13 @@ pub async fn resend(app: &App, actor: &Actor, id: InvitationId, origin: Origin) 
         store::audit::record(tx, record, now)?;
         Ok(invitations::find(tx, org, id)?.ok_or(Error::NotFound(WHAT)))
     });
-    Ok(sent(app, renewed.await??, &token))
+    Ok(sent(app, actor, renewed.await??, &token))
 }
 
 /// The link of an invitation, which is also mailed where the station sends mail.
-fn sent(app: &App, invitation: Invitation, token: &str) -> Invited {
+fn sent(app: &App, by: &Actor, invitation: Invitation, token: &str) -> Invited {
     let link = format!("{}/invitation?token={token}", app.config.server.origin());
+    mail::invitation(app, &invitation.email, &invitation.org_name, &by.name, &link);
     Invited { invitation, link }
 }
 

@@ -11,9 +11,10 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::config::cidr::Cidr;
 use crate::config::settings::PublicUrl;
+use crate::crypto::seal::MasterKey;
 use crate::domain::time::Timestamp;
 use crate::store::security_check::{self, Weak};
-use crate::store::{DATABASE_FILE, Store};
+use crate::store::{DATABASE_FILE, Store, station};
 
 /// Less free space than this stops runs before the disk is full.
 const FREE_BYTES_WANTED: u64 = 256 << 20;
@@ -87,6 +88,7 @@ pub async fn findings(config: &Config, store: Option<&Store>, now: Timestamp) ->
     all.push(user());
     all.push(Finding::ok("sqlite", security_check::sqlite_version()));
     if let Some(store) = store {
+        all.extend(sealing(config, store).await);
         let before = Timestamp::from_ms(
             now.as_ms()
                 .saturating_sub(i64::try_from(UNUSED_AFTER.as_millis()).unwrap_or(i64::MAX)),
@@ -239,6 +241,25 @@ fn files(config: &Config) -> Vec<Finding> {
         found.push(if found_key.verdict == Verdict::Ok { beside } else { found_key });
     }
     found
+}
+
+/// Whether the key is the one that sealed what is in the database.
+async fn sealing(config: &Config, store: &Store) -> Option<Finding> {
+    let what = "sealing";
+    let (source, expected) = (config.master_key(), store.read(station::master_key).await.ok()??);
+    let found = match source.read() {
+        Ok(found) => found.and_then(|bytes| Some(MasterKey::new(&bytes).ok()?.fingerprint())),
+        Err(error) => return Some(Finding::problem(what, error.to_string(), "Mend it, then start again.")),
+    };
+    Some(if found.as_ref() == Some(&expected) {
+        Finding::ok(what, format!("the key in {} has the fingerprint {expected}", source.in_words()))
+    } else {
+        Finding::problem(
+            what,
+            format!("what is sealed needs the key with the fingerprint {expected}, which is not there"),
+            format!("Put it into {}, then start again.", source.in_words()),
+        )
+    })
 }
 
 /// Whether only the station's own user can look into a file or directory.

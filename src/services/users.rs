@@ -1,9 +1,9 @@
-//! People: making them, looking at oneself, changing one's password.
+//! People: making them, looking at oneself.
 
 use super::access::require;
 use super::audit;
 use super::{App, Error, FieldError};
-use crate::domain::id::{OrgId, PrincipalId, SessionId};
+use crate::domain::id::{OrgId, PrincipalId};
 use crate::domain::origin::Origin;
 use crate::domain::permission::{Actor, Permission, Role, may_give};
 use crate::store::{self, members, users};
@@ -53,16 +53,16 @@ pub(super) async fn checked(app: &App, user: NewUser) -> Result<Checked, Error> 
     if !is_email(&email) {
         field("/email", "This is no e-mail address.");
     }
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+    if !is_name(&name) {
         field("/name", "Give a name of at most 128 bytes.");
     }
-    if let Err(error) = crate::crypto::password::check(&user.password) {
+    if let Err(error) = crate::crypto::password::check_for(&user.password, &email, &name) {
         field("/password", &error.to_string());
     }
     if !wrong.is_empty() {
         return Err(Error::Invalid(wrong));
     }
-    let password_hash = app.auth.hash_password(user.password).await?;
+    let password_hash = app.auth.hash_password(user.password, &email, &name).await?;
     Ok(Checked {
         email,
         name,
@@ -85,6 +85,10 @@ pub(super) fn is_email(email: &str) -> bool {
         && !domain.starts_with('.')
         && !domain.ends_with('.')
         && !email.chars().any(|c| c.is_whitespace() || c.is_control())
+}
+
+pub(super) fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control)
 }
 
 /// Makes a user with a role in the actor's organization.
@@ -165,38 +169,6 @@ pub async fn email(app: &App, actor: &Actor) -> Result<String, Error> {
 pub async fn email_of(app: &App, principal: PrincipalId) -> Result<String, Error> {
     let user = app.store.read(move |reader| users::find(reader, principal)).await?;
     user.map(|user| user.email).ok_or(Error::NotFound("the user"))
-}
-
-/// Changes one's own password and ends one's other sessions.
-///
-/// # Errors
-/// `Invalid` where the current password is wrong or the new one refused.
-pub async fn change_password(
-    app: &App,
-    actor: &Actor,
-    session: SessionId,
-    current: String,
-    new: String,
-    origin: Origin,
-) -> Result<(), Error> {
-    let principal = actor.principal;
-    let user = app.store.read(move |reader| users::find(reader, principal)).await?;
-    let user = user.ok_or(Error::NotFound("the user"))?;
-    if !app.auth.is_password(&user.email, current, user.password_hash).await? {
-        return Err(Error::field("/current", "This is not your current password."));
-    }
-    let hash = app.auth.hash_password(new).await?;
-    let now = app.clock.now();
-    let record = audit::of(actor, "user.change-password", &principal.to_string(), origin);
-    app.store
-        .write(move |tx| {
-            users::set_password(tx, principal, &hash, now)?;
-            store::sessions::delete_others(tx, principal, session)?;
-            store::audit::record(tx, record, now)
-        })
-        .await?;
-    app.auth.forget();
-    Ok(())
 }
 
 /// The names of principals of the actor's organization, for lists.

@@ -18,7 +18,14 @@ pub(super) const CHOOSE: &str = "UPDATE sessions SET org_id = :org, workspace_id
 pub(super) const DELETE: &str = "DELETE FROM sessions WHERE id = :id";
 pub(super) const DELETE_OTHERS: &str = "DELETE FROM sessions WHERE principal_id = :principal AND id <> :id";
 pub(super) const DELETE_OF: &str = "DELETE FROM sessions WHERE principal_id = :principal";
-pub(super) const PRUNE: &str = "DELETE FROM sessions WHERE expires_at < :now";
+pub(super) const DELETE_ONE: &str = "DELETE FROM sessions WHERE id = :id AND principal_id = :principal";
+pub(super) const LIST: &str = "SELECT id, created_at, seen_at, expires_at, user_agent, address, factor FROM sessions
+    WHERE principal_id = :principal AND expires_at > :now AND seen_at > :idle ORDER BY seen_at DESC, id DESC LIMIT 200";
+pub(super) const RENEW: &str = "UPDATE sessions SET token_hash = :hash, proved_at = :now WHERE id = :id";
+pub(super) const PROVE: &str = "UPDATE sessions SET proved_at = :now WHERE id = :id";
+pub(super) const FACTOR: &str = "SELECT factor FROM sessions WHERE id = :id";
+pub(super) const PRUNE_OLD: &str = "DELETE FROM sessions WHERE expires_at < :now";
+pub(super) const PRUNE_IDLE: &str = "DELETE FROM sessions WHERE seen_at < :idle";
 
 #[derive(Clone, Debug)]
 pub struct NewSession {
@@ -118,8 +125,63 @@ pub fn delete_of(tx: &Tx<'_>, principal: PrincipalId) -> Result<(), Error> {
     Ok(())
 }
 
-/// Deletes those past their end.
-pub fn prune(tx: &Tx<'_>, now: Timestamp) -> Result<(), Error> {
-    tx.execute(PRUNE, named_params! { ":now": now })?;
+/// Ends one session of a principal; false where it has no such one.
+pub fn delete_one(tx: &Tx<'_>, principal: PrincipalId, id: SessionId) -> Result<bool, Error> {
+    Ok(tx.execute(DELETE_ONE, named_params! { ":id": id, ":principal": principal })? == 1)
+}
+
+/// A session as its person sees it among the others.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    pub id: SessionId,
+    pub created_at: Timestamp,
+    pub seen_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub user_agent: String,
+    pub address: String,
+    pub factor: Factor,
+}
+
+/// What is stored is one of ours; what is not counts as the weakest.
+fn factor(text: &str) -> Factor {
+    Factor::parse(text).unwrap_or(Factor::Link)
+}
+
+/// A principal's sessions that hold at `now` and were used after `idle`, the last used first.
+pub fn list(reader: &Reader<'_>, principal: PrincipalId, now: Timestamp, idle: Timestamp) -> Result<Vec<Listed>, Error> {
+    reader.list(LIST, named_params! { ":principal": principal, ":now": now, ":idle": idle }, |row| {
+        Ok(Listed {
+            id: row.get(0)?,
+            created_at: row.get(1)?,
+            seen_at: row.get(2)?,
+            expires_at: row.get(3)?,
+            user_agent: row.get(4)?,
+            address: row.get(5)?,
+            factor: factor(&row.get::<_, String>(6)?),
+        })
+    })
+}
+
+/// How a session was begun; none where it is gone.
+pub fn factor_of(reader: &Reader<'_>, id: SessionId) -> Result<Option<Factor>, Error> {
+    reader.find(FACTOR, named_params! { ":id": id }, |row| Ok(factor(&row.get::<_, String>(0)?)))
+}
+
+/// Gives a session another token: the old one is worth nothing any more. Its person has just proved who they are.
+pub fn renew(tx: &Tx<'_>, id: SessionId, token_hash: &Hash, now: Timestamp) -> Result<(), Error> {
+    tx.execute(RENEW, named_params! { ":id": id, ":hash": token_hash, ":now": now })?;
+    Ok(())
+}
+
+/// Its person has just proved again who they are.
+pub fn prove(tx: &Tx<'_>, id: SessionId, now: Timestamp) -> Result<(), Error> {
+    tx.execute(PROVE, named_params! { ":id": id, ":now": now })?;
+    Ok(())
+}
+
+/// Deletes those past their end, and those not used after `idle`.
+pub fn prune(tx: &Tx<'_>, now: Timestamp, idle: Timestamp) -> Result<(), Error> {
+    tx.execute(PRUNE_OLD, named_params! { ":now": now })?;
+    tx.execute(PRUNE_IDLE, named_params! { ":idle": idle })?;
     Ok(())
 }

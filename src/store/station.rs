@@ -45,3 +45,16 @@ pub(super) fn audit_key(tx: &Tx<'_>) -> Result<[u8; 32], Error> {
     getrandom::fill(&mut fresh).map_err(|error| Error::Internal(error.into()))?;
     secret(tx, AUDIT_KEY, fresh)
 }
+
+const MASTER_KEY: &str = "master_key";
+
+/// The fingerprint of the key that seals secrets, once there has been one.
+pub fn master_key(reader: &Reader<'_>) -> Result<Option<String>, Error> {
+    reader.find(FIND, named_params! { ":key": MASTER_KEY }, |row| row.get(0))
+}
+
+/// Remembers the fingerprint of the first key.
+pub fn set_master_key(tx: &Tx<'_>, fingerprint: &str) -> Result<(), Error> {
+    tx.execute(INSERT, named_params! { ":key": MASTER_KEY, ":value": fingerprint })?;
+    Ok(())
+}

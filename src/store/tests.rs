@@ -286,6 +286,10 @@ fn statements() -> Vec<&'static str> {
         ledger::ADD_TO_RUN,
         links::CONSUME,
         links::HOLDS,
+        links::FIND,
+        links::MADE_SINCE,
+        links::DELETE_OF,
+        links::PRUNE,
         memory::GET,
         memory::DELETE,
         memory::COUNT,
@@ -312,10 +316,20 @@ fn statements() -> Vec<&'static str> {
         sessions::CHOOSE,
         sessions::DELETE_OTHERS,
         sessions::DELETE_OF,
-        sessions::PRUNE,
+        sessions::DELETE_ONE,
+        sessions::LIST,
+        sessions::RENEW,
+        sessions::PROVE,
+        sessions::FACTOR,
+        sessions::PRUNE_OLD,
+        sessions::PRUNE_IDLE,
         users::FIND,
         users::FIND_BY_EMAIL,
         users::SET_PASSWORD,
+        users::SET_NAME,
+        users::SET_EMAIL,
+        users::STANDINGS,
+        users::IS_STATION_ADMIN,
     ];
     all.extend(journal::STEPS_SQL);
     all.extend(runs::HOLDS_SQL);
@@ -395,6 +409,8 @@ fn statements() -> Vec<&'static str> {
     all.extend(usage::SQL);
     all.extend(purge::SQL);
     all.extend(forks::SQL);
+    all.extend(totp::SQL);
+    all.extend(passkeys::SQL);
     all.extend(runs::READ_SQL);
     all.extend(audit::SQL);
     all.extend(persons::SQL);

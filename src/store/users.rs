@@ -3,7 +3,8 @@
 use rusqlite::{Row, named_params};
 
 use super::{Error, Reader, Tx};
-use crate::domain::id::PrincipalId;
+use crate::domain::id::{OrgId, PrincipalId};
+use crate::domain::permission::Role;
 use crate::domain::time::Timestamp;
 
 pub(super) const INSERT_PRINCIPAL: &str = "INSERT INTO principals (id, kind, name, created_at) VALUES (:id, 'user', :name, :now)";
@@ -21,6 +22,11 @@ pub(super) const FIND_BY_EMAIL: &str = select!("u.email = :email");
 pub(super) const FIND: &str = select!("u.principal_id = :id");
 pub(super) const ANY: &str = "SELECT EXISTS (SELECT 1 FROM users)";
 pub(super) const SET_PASSWORD: &str = "UPDATE users SET password_hash = :hash, password_changed_at = :now WHERE principal_id = :id";
+pub(super) const SET_NAME: &str = "UPDATE principals SET name = :name WHERE id = :id";
+pub(super) const SET_EMAIL: &str = "UPDATE OR IGNORE users SET email = :email WHERE principal_id = :id";
+pub(super) const STANDINGS: &str = "SELECT m.org_id, m.role, mine.role FROM members m
+    LEFT JOIN members mine ON mine.org_id = m.org_id AND mine.principal_id = :actor WHERE m.principal_id = :id";
+pub(super) const IS_STATION_ADMIN: &str = "SELECT station_admin FROM principals WHERE id = :id AND disabled_at IS NULL";
 pub(super) const SET_STATION_ADMIN: &str = "UPDATE principals SET station_admin = :admin WHERE id = :id";
 
 /// A user that is to be stored.
@@ -90,4 +96,46 @@ pub fn set_station_admin(tx: &Tx<'_>, id: PrincipalId, station_admin: bool) -> R
 pub fn set_password(tx: &Tx<'_>, id: PrincipalId, hash: &str, now: Timestamp) -> Result<(), Error> {
     tx.execute(SET_PASSWORD, named_params! { ":id": id, ":hash": hash, ":now": now })?;
     Ok(())
+}
+
+pub fn set_name(tx: &Tx<'_>, id: PrincipalId, name: &str) -> Result<(), Error> {
+    tx.execute(SET_NAME, named_params! { ":id": id, ":name": name })?;
+    Ok(())
+}
+
+/// # Errors
+/// [`Error::Exists`] where the address is somebody else's.
+pub fn set_email(tx: &Tx<'_>, id: PrincipalId, email: &str) -> Result<(), Error> {
+    if tx.execute(SET_EMAIL, named_params! { ":id": id, ":email": email })? == 1 {
+        Ok(())
+    } else {
+        Err(Error::Exists(format!("there is a user with the address {email} already")))
+    }
+}
+
+/// What somebody is in one of their organizations, and what another is there.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    pub org: OrgId,
+    pub role: Role,
+    /// Of the one who asks; none where they are no member.
+    pub asker: Option<Role>,
+}
+
+/// Every organization of a principal, with what `asker` is there.
+pub fn standings(reader: &Reader<'_>, id: PrincipalId, asker: PrincipalId) -> Result<Vec<Standing>, Error> {
+    reader.list(STANDINGS, named_params! { ":id": id, ":actor": asker }, |row| {
+        Ok(Standing {
+            org: row.get(0)?,
+            role: row.get(1)?,
+            asker: row.get(2)?,
+        })
+    })
+}
+
+/// Whether a principal looks after the station; false where there is none.
+pub fn is_station_admin(reader: &Reader<'_>, id: PrincipalId) -> Result<bool, Error> {
+    Ok(reader
+        .find(IS_STATION_ADMIN, named_params! { ":id": id }, |row| row.get(0))?
+        .unwrap_or(false))
 }

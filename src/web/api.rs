@@ -19,6 +19,7 @@ pub mod messages;
 pub mod orgs;
 pub mod persons;
 pub mod policy;
+pub mod reset_links;
 pub mod roles;
 pub mod runs;
 pub mod service_principals;

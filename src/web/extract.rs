@@ -23,6 +23,7 @@ use super::middleware::identity::{Identity, Known};
 use super::problem::Problem;
 use super::state::State;
 use crate::domain::time::Timestamp;
+use crate::services::auth;
 
 /// Who may call a route, as its handler's first argument says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub enum Needs {
     Session,
     /// Any member who is signed in with a browser.
     SignedIn,
+    /// The same, with a proof of who they are that is not old.
+    ProvedSignedIn,
     /// Any member, with a browser or a key.
     Member,
     Permission(Permission),
@@ -74,6 +77,9 @@ pub struct Public(pub Option<Rc<Known>>);
 #[derive(Debug)]
 pub struct SignedIn(pub Rc<Known>);
 
+/// The route is for anyone who is signed in with a browser and has proved within [`PROOF_LASTS`] who they are.
+#[derive(Debug)]
+pub struct ProvedSignedIn(pub Rc<Known>);
 /// The route is for any member, with a browser or a key of whatever scopes.
 #[derive(Debug)]
 pub struct Member(pub Rc<Known>);
@@ -98,6 +104,15 @@ pub struct Person {
     pub name: String,
     pub session: SessionId,
     pub proved_at: Timestamp,
+}
+
+impl From<&Person> for auth::Person {
+    fn from(person: &Person) -> Self {
+        Self {
+            principal: person.principal,
+            session: person.session,
+        }
+    }
 }
 
 impl Person {
@@ -207,6 +222,35 @@ impl<P: Grants> FromRequest for Proved<P> {
             }
         }))
     }
+}
+
+/// Refuses a browser's person whose proof is old.
+fn check_proof(request: &HttpRequest, known: &Known) -> Result<(), Problem> {
+    let now = request.app_data::<web::Data<State>>().map(|state| state.app.clock.now());
+    match (known.proved_at, now) {
+        (Some(at), Some(now)) if now.since(at) >= PROOF_LASTS => Err(Problem::new(
+            ErrorCode::ProofRequired,
+            "This is sensitive, and it is a while since you proved who you are.",
+        )
+        .hint("Confirm it on the page /prove, then do it again.")),
+        _ => Ok(()),
+    }
+}
+
+impl FromRequest for ProvedSignedIn {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        ready(SignedIn::from_request(request, payload).into_inner().and_then(|SignedIn(known)| {
+            check_proof(request, &known)?;
+            Ok(Self(known))
+        }))
+    }
+}
+
+impl Declares for ProvedSignedIn {
+    const NEEDS: Needs = Needs::ProvedSignedIn;
 }
 
 impl<P: Grants> Declares for Proved<P> {

@@ -87,6 +87,7 @@ use crate::domain::limits::{PAGE_DEFAULT, PAGE_MAX};
         api::policy::check_workspace,
         api::artifacts::list,
         api::artifacts::show,
+        api::reset_links::create,
         api::audit::list,
         api::audit::export,
         api::audit::verify,
@@ -235,13 +236,13 @@ fn refusal(status: &str, description: &str) -> Response {
 fn complete(operation: &mut Operation, path: &str, needs: Needs) {
     let permission = match needs {
         Needs::Permission(permission) | Needs::Proved(permission) => Some(permission),
-        Needs::Nothing | Needs::Session | Needs::SignedIn | Needs::Member => None,
+        Needs::Nothing | Needs::Session | Needs::SignedIn | Needs::ProvedSignedIn | Needs::Member => None,
     };
     if let Some(permission) = permission {
         let extensions = ExtensionsBuilder::new().add("x-permission", permission.as_str()).build();
         operation.extensions.get_or_insert_default().merge(extensions);
     }
-    if matches!(needs, Needs::Session | Needs::SignedIn) {
+    if matches!(needs, Needs::Session | Needs::SignedIn | Needs::ProvedSignedIn) {
         operation.security = Some(vec![SecurityRequirement::new("session", Vec::<String>::new())]);
     }
     for (name, status, _) in REFUSALS {

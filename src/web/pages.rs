@@ -12,7 +12,10 @@ mod filters;
 pub mod invitation;
 mod keys;
 pub mod overview;
+pub mod passkeys;
+pub mod reset;
 pub mod runs;
+pub mod second_step;
 pub mod security_check;
 pub mod sessions;
 pub mod set_up;
@@ -101,6 +104,14 @@ fn notice(request: &HttpRequest) -> Option<Notice> {
     let text = match done.as_ref() {
         "stored" => "Stored. Give it input and watch what it does.",
         "key-revoked" => "The key is revoked. Programs that use it are refused from now on.",
+        "confirmed" => "Confirmed. Do it again.",
+        "renamed" => "The new name is stored.",
+        "email-changed" => "You sign in with the new address from now on.",
+        "totp-removed" => "The authenticator app is removed. The password alone lets you in.",
+        "passkey-added" => "The passkey is registered. It signs you in without a password.",
+        "passkey-removed" => "The passkey is removed: it lets nobody in any more.",
+        "session-revoked" => "The session is signed out. What it had open is closed.",
+        "sessions-revoked" => "All your other sessions are signed out.",
         "service-made" => "The service is there. It does nothing until it has a key.",
         "service-removed" => "The service is removed, its keys are revoked, and its runs wait for somebody to adopt them.",
         "role-changed" => "The role is changed, from now on.",

@@ -172,6 +172,20 @@ impl Problem {
         Some(problem)
     }
 
+    /// What is wrong, in a line for a page: of its fields where it has any.
+    pub fn in_words(&self) -> String {
+        match self.errors.as_slice() {
+            [] => self.detail.clone(),
+            places => places.iter().map(|place| place.message.as_str()).collect::<Vec<_>>().join(" "),
+        }
+    }
+
+    /// What is wrong with one field of a form; none where it is another's.
+    pub fn of_field(&self, pointer: &str) -> Option<String> {
+        let place = self.errors.iter().find(|place| place.pointer.as_deref() == Some(pointer))?;
+        Some(place.message.clone())
+    }
+
     pub fn status(&self) -> StatusCode {
         status_of(self.code)
     }
@@ -322,6 +336,8 @@ impl From<services::Error> for Problem {
             Error::AlreadyExists(why) => Self::new(ErrorCode::AlreadyExists, why),
             Error::TooLarge(why) => Self::new(ErrorCode::TooLarge, why),
             Error::Busy(why) => Self::new(ErrorCode::Busy, why).retry_after(BUSY_RETRY),
+            Error::Sealed(why) => Self::new(ErrorCode::Busy, format!("This needs what is sealed, and {why}."))
+                .hint("Whoever runs the station must put the key back; “agentstation doctor” says which."),
             Error::StorageFull => Self::new(ErrorCode::StorageFull, "The station’s disk is full, so nothing new is stored.")
                 .hint("Make room in the data directory."),
             Error::Internal(cause) => Self::internal(cause),

@@ -138,6 +138,33 @@ pub fn table() -> Vec<Line> {
     lines
 }
 
+/// The nearest page at or above an address, for whoever sent a form there.
+pub fn page_above(path: &str) -> String {
+    let pages: Vec<&str> = table()
+        .into_iter()
+        .filter(|line| line.method == Method::GET && !super::context::is_for_programs(line.path))
+        .map(|line| line.path)
+        .collect();
+    let mut here = path.trim_end_matches('/');
+    while !here.is_empty() {
+        if pages.iter().any(|page| fits(page, here)) {
+            return here.to_owned();
+        }
+        here = here.rsplit_once('/').map_or("", |(above, _)| above);
+    }
+    "/".to_owned()
+}
+
+/// Whether an address is one of a line's path. Names of more than one segment are no pages.
+fn fits(pattern: &str, path: &str) -> bool {
+    let (pattern, path): (Vec<&str>, Vec<&str>) = (pattern.split('/').collect(), path.split('/').collect());
+    pattern.len() == path.len()
+        && pattern
+            .iter()
+            .zip(path)
+            .all(|(part, segment)| *part == segment || part.starts_with('{') && !part.contains(':') && !segment.is_empty())
+}
+
 fn page_lines() -> Vec<Line> {
     vec![
         get("/", pages::overview::show),
@@ -147,6 +174,14 @@ fn page_lines() -> Vec<Line> {
         post("/sign-in", pages::sign_in::submit),
         get("/sign-in/link", pages::sign_in::show_link),
         post("/sign-in/link", pages::sign_in::submit_link),
+        get("/sign-in/code", pages::second_step::show),
+        post("/sign-in/code", pages::second_step::submit),
+        post("/sign-in/passkey/options", pages::passkeys::sign_in_options),
+        post("/sign-in/passkey", pages::passkeys::sign_in),
+        get("/forgot", pages::reset::show_forgot),
+        post("/forgot", pages::reset::submit_forgot),
+        get("/reset", pages::reset::show),
+        post("/reset", pages::reset::submit),
         post("/sign-out", pages::sign_in::sign_out),
         get("/agents", pages::agents::list::show),
         get("/agents/new", pages::agents::new::show),
@@ -232,6 +267,9 @@ fn api_lines() -> Vec<Line> {
     lines
 }
 
+/// Ends of addresses whose answers are kept nowhere, not even for a request that comes twice.
+const IS_SHOWN_ONCE: [&str; 1] = ["/reset-link"];
+
 /// Puts the table into an application.
 pub fn configure(config: &mut web::ServiceConfig) {
     let mut resources: Vec<(&'static str, actix_web::Resource)> = Vec::new();
@@ -239,7 +277,8 @@ pub fn configure(config: &mut web::ServiceConfig) {
     let mut keyed: BTreeMap<&'static str, Needs> = BTreeMap::new();
     let mut methods: BTreeMap<&'static str, Vec<Method>> = BTreeMap::new();
     for line in table() {
-        if line.method == Method::POST && line.path.starts_with("/api/") && !line.path.ends_with("/runs") {
+        let once = !line.path.ends_with("/runs") && !IS_SHOWN_ONCE.iter().any(|end| line.path.ends_with(end));
+        if line.method == Method::POST && line.path.starts_with("/api/") && once {
             keyed.insert(line.path, line.needs);
         }
         let allowed = methods.entry(line.path).or_default();
@@ -279,4 +318,18 @@ fn allow(methods: &[Method]) -> String {
 
 async fn method_not_allowed(allowed: Rc<str>) -> HttpResponse {
     HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, &*allowed)).finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_belongs_to_the_nearest_page_above_its_address() {
+        assert_eq!(page_above("/account/sign-in/passkeys/pky_1/remove"), "/account/sign-in");
+        assert_eq!(page_above("/account/sign-in/totp/remove"), "/account/sign-in");
+        assert_eq!(page_above("/account/password"), "/account");
+        assert_eq!(page_above("/runs/run_1/cancel"), "/runs/run_1");
+        assert_eq!(page_above("/nothing/of/ours"), "/");
+    }
 }

@@ -126,7 +126,9 @@ fn expected(line: &Line, caller: &Caller<'_>) -> Expect {
         (Caller::Homeless, Needs::Session) => Expect::Through,
         (Caller::Homeless, _) => Expect::Refused(403, "no_organization"),
         (Caller::Foreign(_), Needs::Permission(_) | Needs::Proved(_) | Needs::SignedIn) if named => Expect::Refused(404, "not_found"),
-        (Caller::Key(_) | Caller::Foreign(_), Needs::Session | Needs::SignedIn) => Expect::Refused(403, "forbidden"),
+        (Caller::Key(_) | Caller::Foreign(_), Needs::Session | Needs::SignedIn | Needs::ProvedSignedIn) => {
+            Expect::Refused(403, "forbidden")
+        }
         (Caller::Key(actor) | Caller::Foreign(actor), Needs::Permission(permission) | Needs::Proved(permission)) => {
             if may(actor, permission) {
                 Expect::Through
@@ -139,7 +141,7 @@ fn expected(line: &Line, caller: &Caller<'_>) -> Expect {
         (Caller::Session { actor, .. }, Needs::Permission(permission) | Needs::Proved(permission)) if !may(actor, permission) => {
             Expect::Refused(403, "forbidden")
         }
-        (Caller::Session { proved: false, .. }, Needs::Proved(_)) => Expect::Refused(403, "proof_required"),
+        (Caller::Session { proved: false, .. }, Needs::Proved(_) | Needs::ProvedSignedIn) => Expect::Refused(403, "proof_required"),
         (Caller::Session { .. }, _) => Expect::Through,
     }
 }

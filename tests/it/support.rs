@@ -1,12 +1,14 @@
 //! A whole station in this process: the real server on a free port, the real store in a directory that goes away.
 
 pub mod agents;
+pub mod authenticator;
 pub mod guest;
 pub mod http;
 pub mod journal;
 pub mod orgs;
 pub mod program;
 pub mod site;
+pub mod smtp;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -97,6 +99,7 @@ impl Builder {
         };
         let store = Store::open(options, Arc::clone(&self.clock)).unwrap();
         let parts = Parts {
+            master_key: config.master_key().clone(),
             config,
             clock: self.clock,
             store,
@@ -210,6 +213,18 @@ impl TestStation {
             .await
             .unwrap();
         email
+    }
+
+    /// Somebody of this address and role, made by the owner, whose address is `by`; with [`PASSWORD`].
+    pub async fn user_named(&self, email: &str, role: Role, by: &str) -> String {
+        let new = NewUser {
+            email: email.to_owned(),
+            name: email.split('@').next().unwrap().to_owned(),
+            password: PASSWORD.to_owned(),
+        };
+        let owner = users::local_actor(&self.app, by, None).await.unwrap();
+        users::create(&self.app, &owner, new, role, Origin::default()).await.unwrap();
+        email.to_owned()
     }
 
     /// A new key of the owner's with only these scopes.

@@ -37,7 +37,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
 ];
 
 /// A crate and the layers that may name it.
-const CRATES: [(&str, &[&str]); 14] = [
+const CRATES: [(&str, &[&str]); 18] = [
     ("rusqlite", &["store"]),
     ("r2d2", &["store"]),
     ("r2d2_sqlite", &["store"]),
@@ -49,6 +49,10 @@ const CRATES: [(&str, &[&str]); 14] = [
     ("actix_multipart", &["web"]),
     ("askama", &["web"]),
     ("reqwest", &["net"]),
+    ("lettre", &["net"]),
+    ("webauthn_rs", &["crypto"]),
+    ("totp_rs", &["crypto"]),
+    ("qrcode", &["crypto"]),
     ("rustls", &["net"]),
     ("argon2", &["crypto"]),
     ("clap", &["cli"]),

@@ -1,16 +1,18 @@
-//! The page of an error, and the way to the sign-in for those who are not.
+//! The page of an error, and the way to the sign-in for those who are not, and to a new proof for those whose proof is old.
 
 use actix_web::body::BoxBody;
 use actix_web::http::{Method, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 
+use super::account::prove;
 use super::filters;
 use crate::domain::error::ErrorCode;
 use crate::web::context::Context;
 use crate::web::cookies;
 use crate::web::middleware::identity::Identity;
 use crate::web::problem::{Problem, title_of};
+use crate::web::routes;
 use crate::web::state::State;
 
 #[derive(Template)]
@@ -33,6 +35,11 @@ pub fn render(problem: &Problem, request: &HttpRequest, context: Context) -> Htt
         let next: String = url::form_urlencoded::byte_serialize(path_and_query(request).as_bytes()).collect();
         return HttpResponse::SeeOther()
             .insert_header((header::LOCATION, format!("/sign-in?next={next}")))
+            .finish();
+    }
+    if problem.code == ErrorCode::ProofRequired {
+        return HttpResponse::SeeOther()
+            .insert_header((header::LOCATION, prove::address(&page_with_form(request))))
             .finish();
     }
     let identity = Identity::of(request);
@@ -60,6 +67,14 @@ pub fn render(problem: &Problem, request: &HttpRequest, context: Context) -> Htt
             problem.to_json(context.id)
         }
     }
+}
+
+/// The page that a request was sent from: itself, or the nearest page above the address of its form.
+fn page_with_form(request: &HttpRequest) -> String {
+    if request.method() == Method::GET {
+        return path_and_query(request).to_owned();
+    }
+    routes::page_above(request.path())
 }
 
 /// What a form of this session must carry.

@@ -5,9 +5,10 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use serde::Deserialize;
 
+use super::passkeys::Here;
 use super::{filters, html, html_of, see_other};
 use crate::services::Error;
-use crate::services::auth::{SignIn, SignedIn as NewSession};
+use crate::services::auth::{Entered, SignIn, SignedIn as NewSession};
 use crate::web::context::Context;
 use crate::web::cookies;
 use crate::web::extract::form::Form;
@@ -25,6 +26,8 @@ struct SignInPage {
     email: String,
     next: String,
     error: Option<String>,
+    notice: Option<&'static str>,
+    passkeys: Here,
 }
 
 #[derive(Template)]
@@ -38,7 +41,9 @@ struct LinkPage {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Next {
-    next: String,
+    pub next: String,
+    /// What has just been done elsewhere.
+    pub done: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -54,13 +59,36 @@ pub async fn show(public: Public, state: web::Data<State>, query: Query<Next>, r
     }
     with_visit(&state, &request, |form_token| {
         html(&SignInPage {
-            title: "Sign in",
-            form_token,
-            email: String::new(),
-            next: query.0.next.clone(),
-            error: None,
+            notice: match query.0.done.as_str() {
+                "password-reset" => Some("Your new password is stored. Sign in with it."),
+                "too-late" => Some("It took too long, or too many codes were wrong. Begin again with your password."),
+                _ => None,
+            },
+            ..page(&state, &request, form_token, &query.0.next, "")
         })
     })
+}
+
+fn page(state: &State, request: &HttpRequest, form_token: String, next: &str, email: &str) -> SignInPage {
+    SignInPage {
+        title: "Sign in",
+        form_token,
+        email: email.to_owned(),
+        next: next.to_owned(),
+        error: None,
+        notice: None,
+        passkeys: Here::of(state, request),
+    }
+}
+
+/// The page again, with why nobody was let in.
+pub(super) fn refused(state: &State, request: &HttpRequest, form: &Form, problem: &Problem) -> Result<HttpResponse, Problem> {
+    let form_token = form.text(crate::web::extract::form::TOKEN_FIELD).to_owned();
+    let page = SignInPage {
+        error: Some(problem.detail.clone()),
+        ..page(state, request, form_token, form.text("next"), form.text("email"))
+    };
+    html_of(problem, &page)
 }
 
 /// `POST /sign-in`
@@ -68,21 +96,17 @@ pub async fn submit(_: Public, state: web::Data<State>, form: Form, request: Htt
     let sign_in = SignIn {
         email: form.text("email").to_owned(),
         password: form.raw("password").unwrap_or_default().to_owned(),
+        mark: cookies::mark(&request),
         origin: Context::origin(&request),
     };
     match state.app.auth.sign_in(sign_in).await {
-        Ok(session) => Ok(enter(&state, session, &local_path(form.text("next")))),
-        Err(error @ (Error::WrongCredentials | Error::RateLimited(_) | Error::Busy(_))) => {
-            let problem = Problem::from(error);
-            let page = SignInPage {
-                title: "Sign in",
-                form_token: form.text(crate::web::extract::form::TOKEN_FIELD).to_owned(),
-                email: form.text("email").to_owned(),
-                next: form.text("next").to_owned(),
-                error: Some(problem.detail.clone()),
-            };
-            html_of(&problem, &page)
+        Ok(Entered::Session(session)) => Ok(enter(&state, session, &local_path(form.text("next")))),
+        Ok(Entered::NeedsCode(step)) => {
+            let mut answer = see_other(with_next("/sign-in/code", form.text("next")));
+            _ = answer.add_cookie(&cookies::new_step(&state.settings, &step));
+            Ok(answer)
         }
+        Err(error @ (Error::WrongCredentials | Error::RateLimited(_) | Error::Busy(_))) => refused(&state, &request, &form, &error.into()),
         Err(error) => Err(error.into()),
     }
 }
@@ -129,7 +153,19 @@ pub(super) fn enter(state: &State, session: NewSession, to: &str) -> HttpRespons
     let mut answer = see_other(to);
     // Base64 fits into a cookie.
     _ = answer.add_cookie(&cookies::new_session(&state.settings, &session.token));
+    if let Some(mark) = &session.mark {
+        _ = answer.add_cookie(&cookies::new_mark(&state.settings, mark));
+    }
     answer
+}
+
+/// An address with where to go on from it.
+pub(super) fn with_next(path: &str, next: &str) -> String {
+    if next.is_empty() {
+        return path.to_owned();
+    }
+    let next: String = url::form_urlencoded::byte_serialize(next.as_bytes()).collect();
+    format!("{path}?next={next}")
 }
 
 /// Makes a page for someone without a session, with a cookie that its form is bound to.

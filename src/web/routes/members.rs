@@ -22,6 +22,7 @@ pub(super) fn lines() -> Vec<Line> {
         patch("/api/v1/orgs/{org}/members/{principal}", api::members::change),
         delete("/api/v1/orgs/{org}/members/{principal}", api::members::remove),
         post("/api/v1/orgs/{org}/members/{principal}/adopt", api::adoption::of_member),
+        post("/api/v1/orgs/{org}/members/{principal}/reset-link", api::reset_links::create),
         get("/api/v1/orgs/{org}/invitations", api::invitations::list),
         post("/api/v1/orgs/{org}/invitations", api::invitations::create),
         delete("/api/v1/orgs/{org}/invitations/{invitation}", api::invitations::revoke),

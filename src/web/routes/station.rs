@@ -5,6 +5,8 @@ use crate::web::{api, pages};
 
 pub(super) fn lines() -> Vec<Line> {
     vec![
+        get("/station/mail", pages::station::mail::show),
+        post("/station/mail/test", pages::station::mail::test),
         get("/docs/api", pages::api_reference::show),
         get("/station/security", pages::security_check::show),
         get("/station/orgs", pages::station::orgs::show),
