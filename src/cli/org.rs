@@ -52,7 +52,7 @@ async fn list(app: &App, output: Output) -> Result<(), Error> {
             data(&line(overseen, output)).map_err(|error| Error::Internal(error.to_string()))?;
         }
         match page.last() {
-            Some(last) if page.len() == PAGE as usize => after = last.org.slug.clone(),
+            Some(last) if page.len() == PAGE as usize => after.clone_from(&last.org.slug),
             _ => return Ok(()),
         }
     }

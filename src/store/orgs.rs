@@ -46,7 +46,19 @@ const KEEPERS: &str = "SELECT EXISTS (SELECT 1 FROM principals p JOIN members m 
 
 #[cfg(test)]
 pub(super) const SQL: [&str; 13] = [
-    SLUGS, MEMBERSHIP, GET, FIND, LIST, DELETED, OF_MEMBER, RENAME, SET_PLAN, DELETE, RESTORE, ID_OF, OF_PRINCIPAL,
+    SLUGS,
+    MEMBERSHIP,
+    GET,
+    FIND,
+    LIST,
+    DELETED,
+    OF_MEMBER,
+    RENAME,
+    SET_PLAN,
+    DELETE,
+    RESTORE,
+    ID_OF,
+    OF_PRINCIPAL,
 ];
 
 /// An organization as it stands.

@@ -16,9 +16,9 @@ pub mod runs;
 pub mod security_check;
 pub mod sessions;
 pub mod set_up;
-pub mod station;
 pub mod settings;
 pub mod sign_in;
+pub mod station;
 mod view;
 mod waits;
 

@@ -3,7 +3,7 @@
 pub mod audit;
 pub mod keys;
 pub mod members;
-pub mod policy;
 pub mod organization;
+pub mod policy;
 pub mod roles;
 pub mod workspaces;
