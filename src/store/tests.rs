@@ -396,8 +396,6 @@ fn statements() -> Vec<&'static str> {
     all.extend(purge::SQL);
     all.extend(forks::SQL);
     all.extend(runs::READ_SQL);
-    all.extend(security_check::SQL);
-    all.push(sessions::SIGNED_IN);
     all.extend(audit::SQL);
     all.extend(persons::SQL);
     all.extend(persons::FORGET);
