@@ -74,6 +74,8 @@ actions! {
     "user.change-email": "Changed their e-mail address",
     "user.change-password": "Changed their password",
     "user.create": "Made a user",
+    "user.disable": "Shut a user out",
+    "user.enable": "Let a user in again",
     "user.rename": "Changed their name",
     "user.request-reset": "Asked for a new password",
     "user.reset-link": "Made a link for a new password",
