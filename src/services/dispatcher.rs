@@ -16,6 +16,7 @@ use crate::domain::failure::EndReason;
 use crate::domain::id::RunId;
 use crate::domain::run::RunState;
 use crate::runtime::ports::{Stop, StopReason};
+use crate::store::runs::Touched;
 use crate::store::{self, Tx, runs};
 
 /// How long a start holds a run without renewing.
@@ -207,7 +208,7 @@ async fn dispatch(app: &App) -> Result<Option<Duration>, super::Error> {
                 let now = claiming.clock.now();
                 let mut touched = Vec::new();
                 let more_due = waits::fire_due(tx, now, &mut touched)?;
-                let works = executor::claim(tx, &claiming, limit)?;
+                let works = executor::claim(tx, &claiming, limit, &mut touched)?;
                 Ok((works, waits::next_due(tx, now)?, more_due, touched))
             })
             .await?;
@@ -259,8 +260,8 @@ pub fn reserve(app: &App) -> Option<Slot> {
 
 impl Slot {
     /// Takes the run at the head of the queue.
-    pub fn claim(&self, tx: &Tx<'_>) -> Result<Vec<Work>, store::Error> {
-        executor::claim(tx, &self.app, 1)
+    pub fn claim(&self, tx: &Tx<'_>, touched: &mut Vec<Touched>) -> Result<Vec<Work>, store::Error> {
+        executor::claim(tx, &self.app, 1, touched)
     }
 
     /// Starts what was claimed; without anything the slot is free again.

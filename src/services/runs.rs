@@ -205,13 +205,13 @@ async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId, key: Opti
     let queued = tokio::spawn(async move {
         // Where a slot is free, the run is claimed in the transaction that queues it: one wait for the disk less.
         let slot = dispatcher::reserve(&app);
-        let (slot, claimed, queued) = app
+        let (slot, claimed, touched, queued) = app
             .store
             .write(move |tx| {
                 if let Some(key) = &key {
                     match idempotency::begin(tx, scope.org, &key.route, &key.key, &key.request_hash, now)? {
                         Begun::New => {}
-                        before => return Ok((slot, Vec::new(), Queued::Before(before))),
+                        before => return Ok((slot, Vec::new(), Vec::new(), Queued::Before(before))),
                     }
                 }
                 plans::check_queue(tx, scope.org)?;
@@ -230,10 +230,12 @@ async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId, key: Opti
                     idempotency::finish(tx, scope.org, &key.route, &key.key, status, &body)?;
                     kept = Some(body);
                 }
-                let claimed = slot.as_ref().map(|slot| slot.claim(tx)).transpose()?;
-                Ok((slot, claimed.unwrap_or_default(), Queued::New(kept)))
+                let mut touched = Vec::new();
+                let claimed = slot.as_ref().map(|slot| slot.claim(tx, &mut touched)).transpose()?;
+                Ok((slot, claimed.unwrap_or_default(), touched, Queued::New(kept)))
             })
             .await?;
+        waits::announce(&app, &touched);
         if matches!(queued, Queued::Before(_)) {
             return Ok(queued);
         }

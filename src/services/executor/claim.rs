@@ -10,7 +10,7 @@ use crate::domain::run::WakeOn;
 use crate::domain::time::Timestamp;
 use crate::runtime::WIT_VERSION;
 use crate::runtime::segment::Event;
-use crate::store::runs::{Claimed, Parked};
+use crate::store::runs::{Claimed, Parked, Touched};
 use crate::store::segments::{NewSegment, Segment};
 use crate::store::{self, Tx, agents, journal, messages, payloads, runs, segments};
 
@@ -24,10 +24,10 @@ pub struct Work {
     pub resumed: bool,
 }
 
-/// Claims runs and begins or finds their current segments, in one transaction.
-pub fn claim(tx: &Tx<'_>, app: &App, limit: u32) -> Result<Vec<Work>, store::Error> {
+/// Claims runs and begins or finds their current segments, in one transaction. What is to be announced after it comes into `touched`.
+pub fn claim(tx: &Tx<'_>, app: &App, limit: u32, touched: &mut Vec<Touched>) -> Result<Vec<Work>, store::Error> {
     let now = app.clock.now();
-    let claimed = runs::claim(tx, app.node, limit, now.plus(LEASE), now)?;
+    let claimed = runs::claim(tx, app.node, limit, now.plus(LEASE), now, touched)?;
     let works = claimed.into_iter().map(|run| begin_or_find(tx, app, run, now));
     works.filter_map(Result::transpose).collect()
 }

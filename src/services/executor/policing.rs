@@ -101,8 +101,7 @@ impl Batch<'_> {
             .by(caller.started_by, Credential::Local)
             .outcome(Outcome::Denied)
             .detail(json!({
-                "rule": rule, "run": caller.run, "agent": caller.agent_name, "call": pending.call.function(), "segment": pending.entry.segment,
-                "number": pending.entry.call,
+                "rule": rule, "run": caller.run, "agent": caller.agent_name, "call": pending.call.function(),
             }));
         audit::record(tx, record, self.now)
     }

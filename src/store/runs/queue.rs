@@ -8,6 +8,7 @@ use serde_json::json;
 use super::super::hash::Hash;
 use super::super::tx::Cells;
 use super::super::{Error, Reader, Tx, journal};
+use super::Touched;
 use crate::domain::fair_share::{Waiting, share};
 use crate::domain::id::{AgentId, NodeId, OrgId, PrincipalId, RunId, VersionId, WorkspaceId};
 use crate::domain::journal::{NewEntry, kind};
@@ -108,11 +109,19 @@ pub struct Claimed {
 
 /// Takes up to `limit` runs from the queue, those whose time has come included. Each next slot goes to the organization with the fewest
 /// runs executing, and there to the run of the highest priority, the oldest of those.
-pub fn claim(tx: &Tx<'_>, node: NodeId, limit: u32, until: Timestamp, now: Timestamp) -> Result<Vec<Claimed>, Error> {
+/// Runs whose starter may not have them any more are held instead, and `touched` by it.
+pub fn claim(
+    tx: &Tx<'_>,
+    node: NodeId,
+    limit: u32,
+    until: Timestamp,
+    now: Timestamp,
+    touched: &mut Vec<Touched>,
+) -> Result<Vec<Claimed>, Error> {
     tx.execute(WAKE, named_params! { ":now": now })?;
     let mut claimed = Vec::new();
     for (org, share) in shares(tx, limit)? {
-        claimed.extend(startable(tx, org, share, now)?);
+        claimed.extend(startable(tx, org, share, now, touched)?);
     }
     for run in &claimed {
         let taken = tx.execute(
@@ -170,14 +179,15 @@ fn shares(tx: &Tx<'_>, limit: u32) -> Result<Vec<(OrgId, u32)>, Error> {
 }
 
 /// The first of an organization's queue whose starters may have runs. The others are held, and do not stand before anyone.
-fn startable(tx: &Tx<'_>, org: OrgId, limit: u32, now: Timestamp) -> Result<Vec<Claimed>, Error> {
+fn startable(tx: &Tx<'_>, org: OrgId, limit: u32, now: Timestamp, touched: &mut Vec<Touched>) -> Result<Vec<Claimed>, Error> {
     loop {
         let (orphans, claimed): (Vec<Head>, Vec<Head>) = heads(tx, org, limit)?.into_iter().partition(Head::is_orphan);
         if orphans.is_empty() {
             return Ok(claimed.into_iter().map(|head| head.run).collect());
         }
         for orphan in orphans {
-            super::holds::leave(tx, org, orphan.run.id, None, now)?;
+            let held = super::holds::leave(tx, org, orphan.run.id, None, now)?;
+            touched.extend(held.seq.map(|seq| Touched::entry(orphan.run.id, seq)));
         }
     }
 }

@@ -100,7 +100,7 @@ impl World {
 
     async fn claim(&self, node: NodeId, limit: u32, now: Timestamp) -> Vec<Claimed> {
         self.store
-            .write(move |tx| claim(tx, node, limit, now.plus(LEASE), now))
+            .write(move |tx| claim(tx, node, limit, now.plus(LEASE), now, &mut Vec::new()))
             .await
             .unwrap()
     }
