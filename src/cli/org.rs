@@ -47,12 +47,12 @@ pub async fn org(config: Config, org: Org) -> anyhow::Result<Exit> {
 async fn list(app: &App, output: Output) -> Result<(), Error> {
     let mut after = String::new();
     loop {
-        let page = orgs::all_in_shell(app, after, PAGE).await?;
+        let page = orgs::all_in_shell(app, after.clone(), PAGE).await?;
         for overseen in &page {
             data(&line(overseen, output)).map_err(|error| Error::Internal(error.to_string()))?;
         }
         match page.last() {
-            Some(last) if page.len() == PAGE as usize => after = last.org.slug.clone(),
+            Some(last) if page.len() == PAGE as usize => after.clone_from(&last.org.slug),
             _ => return Ok(()),
         }
     }

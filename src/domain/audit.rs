@@ -74,6 +74,8 @@ actions! {
     "user.change-email": "Changed their address",
     "user.change-password": "Changed their password",
     "user.create": "Made a user",
+    "user.disable": "Shut somebody out of the station",
+    "user.enable": "Let somebody in again",
     "user.rename": "Changed their name",
     "user.request-reset": "Asked for a new password",
     "user.reset-link": "Made a link to a new password",

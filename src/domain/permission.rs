@@ -196,8 +196,7 @@ pub fn authorize(actor: &Actor, permission: Permission, resource: Resource) -> A
     }
     let held = match permission.least_role() {
         Some(least) => actor.role.is_at_least(least),
-        // A key looks after the station only where that was asked for.
-        None => actor.station_admin && (actor.credential != Credential::ApiKey || actor.scopes.is_some()),
+        None => actor.station_admin,
     };
     if !held {
         return Access::Deny(DenyReason::Role);

@@ -95,7 +95,11 @@ pub async fn mine(app: &App, actor: &Actor) -> Result<Vec<OfMember>, Error> {
 /// `Forbidden`.
 pub async fn get(app: &App, actor: &Actor) -> Result<Org, Error> {
     require(actor, Permission::OrgRead, actor.org, WHAT)?;
-    let org = actor.org;
+    read(app, actor.org).await
+}
+
+/// The organization as it is, for use cases with a permission of their own.
+async fn read(app: &App, org: OrgId) -> Result<Org, Error> {
     Ok(app.store.read(move |reader| orgs::get(reader, org)).await?)
 }
 
@@ -183,7 +187,7 @@ pub async fn switch(
 pub async fn rename(app: &App, actor: &Actor, rename: Rename, origin: Origin) -> Result<Org, Error> {
     require(actor, Permission::OrgManage, actor.org, WHAT)?;
     let (org, now) = (actor.org, app.clock.now());
-    let before = get(app, actor).await?;
+    let before = read(app, org).await?;
     let (slug, name) = checked_names(
         rename.slug.as_deref().unwrap_or(&before.slug),
         rename.name.as_deref().unwrap_or(&before.name),
@@ -266,7 +270,7 @@ pub async fn leave(app: &App, actor: &Actor, origin: Origin) -> Result<(), Error
 /// `Invalid` where `confirm` is not its short name; `Conflict` where nobody could look after the station any more.
 pub async fn delete(app: &App, actor: &Actor, confirm: &str, origin: Origin) -> Result<(), Error> {
     require(actor, Permission::OrgOwn, actor.org, WHAT)?;
-    let org = get(app, actor).await?;
+    let org = read(app, actor.org).await?;
     if confirm.trim() != org.slug {
         return Err(Error::field(
             "/confirm",

@@ -1,5 +1,5 @@
-//! What is kept about a person: given to them whole, and erased. The journals of runs keep what was done; the audit log keeps that it
-//! was done, without saying who the principal was.
+//! What is kept about a person: given to them whole, and erased. The journals of runs keep who did what in them; the audit log keeps
+//! that it was done, without saying who the principal was.
 
 use std::collections::VecDeque;
 

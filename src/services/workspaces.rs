@@ -29,6 +29,11 @@ pub async fn list(app: &App, actor: &Actor) -> Result<Vec<Workspace>, Error> {
 /// `NotFound`.
 pub async fn get(app: &App, actor: &Actor, name: &str) -> Result<Workspace, Error> {
     require(actor, Permission::OrgRead, actor.org, WHAT)?;
+    look_up(app, actor, name).await
+}
+
+/// A workspace of the actor's organization, for use cases with a permission of their own.
+async fn look_up(app: &App, actor: &Actor, name: &str) -> Result<Workspace, Error> {
     let (org, name) = (actor.org, name.to_owned());
     let found = app.store.read(move |reader| workspaces::find(reader, org, &name)).await?;
     found.ok_or(Error::NotFound(WHAT))
@@ -67,7 +72,7 @@ pub async fn create(app: &App, actor: &Actor, slug: &str, name: &str, origin: Or
 /// `NotFound`; `Invalid` with the fields; `AlreadyExists` where the short name is taken.
 pub async fn rename(app: &App, actor: &Actor, workspace: &str, rename: Rename, origin: Origin) -> Result<Workspace, Error> {
     require(actor, Permission::OrgManage, actor.org, WHAT)?;
-    let before = get(app, actor, workspace).await?;
+    let before = look_up(app, actor, workspace).await?;
     let (slug, name) = checked_names(
         rename.slug.as_deref().unwrap_or(&before.slug),
         rename.name.as_deref().unwrap_or(&before.name),
@@ -95,7 +100,7 @@ pub async fn rename(app: &App, actor: &Actor, workspace: &str, rename: Rename, o
 /// `NotFound`; `Invalid` where `confirm` is not its short name; `Conflict` for the organization's last.
 pub async fn delete(app: &App, actor: &Actor, workspace: &str, confirm: &str, origin: Origin) -> Result<(), Error> {
     require(actor, Permission::OrgManage, actor.org, WHAT)?;
-    let found = get(app, actor, workspace).await?;
+    let found = look_up(app, actor, workspace).await?;
     if confirm.trim() != found.slug {
         return Err(Error::field(
             "/confirm",

@@ -412,8 +412,6 @@ fn statements() -> Vec<&'static str> {
     all.extend(totp::SQL);
     all.extend(passkeys::SQL);
     all.extend(runs::READ_SQL);
-    all.extend(security_check::SQL);
-    all.push(sessions::SIGNED_IN);
     all.extend(audit::SQL);
     all.extend(persons::SQL);
     all.extend(persons::FORGET);
@@ -430,6 +428,7 @@ const NARROW: &[&str] = &[
     "users_never_signed_in",
     "api_keys_open",
     "principals_station_admins",
+    "workspaces_to_purge",
 ];
 
 #[tokio::test]

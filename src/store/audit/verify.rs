@@ -102,8 +102,7 @@ impl Walk {
         let mut people = persons::from(reader, &self.chain, from, to)?.into_iter().peekable();
         // The row that ended the page before is read again, for its hash may have changed since.
         let mut before = self.before_last;
-        let mut next = from;
-        for row in page {
+        for (next, row) in (from..).zip(page) {
             if row.seq != next {
                 return Ok(Some(self.broken(Broken::Missing { seq: next })));
             }
@@ -129,7 +128,6 @@ impl Walk {
             }
             self.before_last = before;
             before = row.hash;
-            next += 1;
             self.last = Some(row);
         }
         if !is_last {

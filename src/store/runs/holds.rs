@@ -26,11 +26,12 @@ const STARTER: &str =
     "SELECT r.started_by, p.name FROM runs r JOIN principals p ON p.id = r.started_by WHERE r.id = :run AND r.org_id = :org";
 const ADOPT: &str = "UPDATE runs SET started_by = :principal, holds = :holds WHERE id = :run AND org_id = :org";
 // The run itself and what it has started, down to the last.
-const FAMILY_LEFT: &str = "WITH RECURSIVE chain (id, started_by) AS (
-        SELECT id, started_by FROM runs WHERE id = :run AND org_id = :org
+const FAMILY_LEFT: &str = "WITH RECURSIVE chain (id, started_by, holds) AS (
+        SELECT id, started_by, holds FROM runs WHERE id = :run AND org_id = :org
         UNION ALL
-        SELECT r.id, r.started_by FROM chain JOIN runs r ON r.parent_run_id = chain.id WHERE r.org_id = :org AND r.started_by = chain.started_by)
-    SELECT r.id FROM chain JOIN runs r ON r.id = chain.id WHERE r.holds & 4 <> 0";
+        SELECT r.id, r.started_by, r.holds FROM chain CROSS JOIN runs r INDEXED BY runs_by_parent
+        WHERE r.parent_run_id = chain.id AND r.org_id = :org AND r.started_by = chain.started_by)
+    SELECT id FROM chain WHERE holds & 4 <> 0";
 const _: () = assert!(Hold::PrincipalRemoved.bit() == 4, "as the queries have it");
 
 #[cfg(test)]

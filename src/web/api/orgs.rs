@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Segments;
 use crate::domain::id::PrincipalId;
 use crate::domain::plan::Plan;
+use crate::domain::time::Timestamp;
 use crate::services::orgs::{self, NewOrg, Org, Overseen, Rename};
 use crate::services::plans;
 use crate::web::context::Context;
@@ -43,8 +44,8 @@ impl From<Org> for OrgBody {
             name: org.name,
             plan: org.plan.to_string(),
             created_at: org.created_at.as_ms(),
-            deleted_at: org.deleted_at.map(|at| at.as_ms()),
-            purge_at: org.purge_at.map(|at| at.as_ms()),
+            deleted_at: org.deleted_at.map(Timestamp::as_ms),
+            purge_at: org.purge_at.map(Timestamp::as_ms),
         }
     }
 }
