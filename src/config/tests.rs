@@ -64,8 +64,14 @@ fn every_variable_sets_its_key() {
             "insecure_listen" | "allow_http" => "true",
             "synchronous" => "normal",
             "tls" => "none",
-            "readers" | "slots" | "retry_attempts" | "retry_base_ms" | "retry_cap_ms" => "3",
-            "session_idle_minutes" | "session_max_days" | "port" => "3",
+            "readers"
+            | "slots"
+            | "retry_attempts"
+            | "retry_base_ms"
+            | "retry_cap_ms"
+            | "session_idle_minutes"
+            | "session_max_days"
+            | "port" => "3",
             _ if ["server", "rates"].contains(&key.section) => "3",
             "memory_bytes" => "100000000",
             "format" => "human",
