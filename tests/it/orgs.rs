@@ -306,6 +306,8 @@ fn rows_of(station: &TestStation, org: &str) -> Vec<(String, u64)> {
     let mut tables: Vec<String> = tables.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     assert!(tables.len() > 15, "{tables:?}");
     tables.push("orgs".to_owned());
+    // What waits for a decision gives up while the weeks pass.
+    tables.retain(|table| table != "waits");
     let count = |table: &String| {
         let column = if table == "orgs" { "id" } else { "org_id" };
         let sql = format!("SELECT count(*) FROM {table} WHERE {column} = ?1");

@@ -300,7 +300,10 @@ impl Case {
     async fn claim(&mut self, slots: u32) {
         let expected = self.expected_claims(slots);
         let (node, now) = (self.node, self.now);
-        let claimed = self.write(move |tx| claim(tx, node, slots, now.plus(LEASE), now, &mut Vec::new())).await.unwrap();
+        let claimed = self
+            .write(move |tx| claim(tx, node, slots, now.plus(LEASE), now, &mut Vec::new()))
+            .await
+            .unwrap();
         let mut found: Vec<RunId> = claimed.iter().map(|run| run.id).collect();
         let mut wanted: Vec<RunId> = expected.iter().map(|&i| self.runs[i].id).collect();
         found.sort();
