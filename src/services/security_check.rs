@@ -271,7 +271,10 @@ async fn sealing(config: &Config, store: &Store) -> Option<Finding> {
     };
     let place = source.in_words();
     if found.as_ref() == Some(&expected) {
-        return Some(Finding::ok(what, format!("the key in {place} has the fingerprint {expected}, as it should")));
+        return Some(Finding::ok(
+            what,
+            format!("the key in {place} has the fingerprint {expected}, as it should"),
+        ));
     }
     let is_there = found.map_or_else(|| "is not there".to_owned(), |found| format!("has the fingerprint {found}"));
     Some(Finding::problem(
@@ -500,7 +503,10 @@ mod tests {
         std::fs::create_dir(&data).unwrap();
         let at = |path: &Path| {
             let (data, key) = (data.to_str().unwrap(), path.to_str().unwrap());
-            master_key(&config(&[("AGENTSTATION_DATA", data), ("AGENTSTATION_SECURITY_MASTER_KEY_FILE", key)]))
+            master_key(&config(&[
+                ("AGENTSTATION_DATA", data),
+                ("AGENTSTATION_SECURITY_MASTER_KEY_FILE", key),
+            ]))
         };
         let (beside, apart) = (data.join("master.key"), dir.path().join("station.key"));
         for path in [&beside, &apart] {
