@@ -49,7 +49,7 @@ test('what matches is exported', async () => {
 test('the log is verified', async () => {
   await page.getByRole('link', { name: 'Clear' }).click();
   await page.waitForURL(`${station.origin}/settings/audit`);
-  await page.getByText('Exported the audit log').first().waitFor();
+  await rows().getByText('Exported the audit log').waitFor();
   await page.getByRole('button', { name: 'Verify the log' }).click();
   assert.match(await page.getByRole('status').innerText(), /Verified: \d+ rows intact/);
   await shot(page, 'audit');
