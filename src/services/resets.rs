@@ -2,6 +2,7 @@
 //!
 //! Nobody chooses another's password, a second factor stays, and the link's host comes from the settings.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
@@ -16,7 +17,7 @@ use crate::domain::permission::{Actor, Credential, Permission, Role};
 use crate::domain::time::Timestamp;
 use crate::store::audit::{Record, Subject};
 use crate::store::links::Purpose;
-use crate::store::{links, sessions, users};
+use crate::store::{self, Reader, links, sessions, users};
 
 /// How long a link is good.
 pub const LINK_LASTS: Duration = Duration::from_hours(1);
@@ -55,6 +56,8 @@ pub async fn request(app: &App, email: &str, origin: Origin) -> Result<(), Error
 /// A link that somebody may make for another, to be handed over.
 #[derive(Debug)]
 pub struct Made {
+    /// Whose password it leads to.
+    pub name: String,
     pub link: String,
     pub expires_at: Timestamp,
 }
@@ -68,31 +71,61 @@ pub struct Made {
 /// `NotFound` where they are no member; `Forbidden`.
 pub async fn make(app: &App, actor: &Actor, principal: PrincipalId, origin: Origin) -> Result<Made, Error> {
     require(actor, Permission::MembersManage, actor.org, "the member")?;
-    let asker = actor.principal;
-    let found = app.store.read(move |reader| {
-        let standings = users::standings(reader, principal, asker)?;
-        let is_user = users::find(reader, principal)?.is_some_and(|user| user.disabled_at.is_none());
-        Ok((standings, is_user, users::is_station_admin(reader, principal)?))
-    });
-    let (standings, is_user, is_station_admin) = found.await?;
-    if !is_user || !standings.iter().any(|standing| standing.org == actor.org) {
-        return Err(Error::NotFound("the member"));
-    }
-    let by_key = actor.credential == Credential::ApiKey;
-    let reaches = |asker: Option<Role>, role: Role| {
-        asker.is_some_and(|own| own.is_at_least(Role::Admin) && own.is_at_least(role) && !(by_key && role.is_at_least(own)))
+    let asker = actor.clone();
+    let found = app.store.read(move |reader| reach(reader, &asker, principal));
+    let name = match found.await? {
+        Reach::Nobody => return Err(Error::NotFound("the member")),
+        Reach::Beyond => return Err(Error::Forbidden(Permission::StationManage)),
+        Reach::Within(name) => name,
     };
-    let everywhere = standings.iter().all(|standing| reaches(standing.asker, standing.role));
-    let allowed = if actor.station_admin && !by_key {
-        true
-    } else {
-        everywhere && !is_station_admin
-    };
-    if !allowed {
-        return Err(Error::Forbidden(Permission::StationManage));
-    }
     let record = audit::of(actor, "user.reset-link", &principal.to_string(), origin);
-    insert(app, principal, record).await
+    insert(app, principal, name, record).await
+}
+
+/// Those of some members for whom the actor may make a link.
+///
+/// # Errors
+/// The store does not answer.
+pub async fn within_reach(app: &App, actor: &Actor, principals: Vec<PrincipalId>) -> Result<BTreeSet<PrincipalId>, Error> {
+    if require(actor, Permission::MembersManage, actor.org, "the member").is_err() {
+        return Ok(BTreeSet::new());
+    }
+    let asker = actor.clone();
+    let found = app.store.read(move |reader| {
+        let mut within = BTreeSet::new();
+        for principal in principals {
+            if matches!(reach(reader, &asker, principal)?, Reach::Within(_)) {
+                within.insert(principal);
+            }
+        }
+        Ok(within)
+    });
+    Ok(found.await?)
+}
+
+/// What somebody who manages members has to say about an account.
+enum Reach {
+    /// It is no person's of their organization.
+    Nobody,
+    /// It is not theirs to decide over.
+    Beyond,
+    /// With the person's name.
+    Within(String),
+}
+
+fn reach(reader: &Reader<'_>, actor: &Actor, principal: PrincipalId) -> Result<Reach, store::Error> {
+    let standings = users::standings(reader, principal, actor.principal)?;
+    let user = users::find(reader, principal)?.filter(|user| user.disabled_at.is_none());
+    let Some(user) = user.filter(|_| standings.iter().any(|standing| standing.org == actor.org)) else {
+        return Ok(Reach::Nobody);
+    };
+    let by_key = actor.credential == Credential::ApiKey;
+    let reaches = |own: Option<Role>, role: Role| {
+        own.is_some_and(|own| own.is_at_least(Role::Admin) && own.is_at_least(role) && !(by_key && role.is_at_least(own)))
+    };
+    let allowed = (actor.station_admin && !by_key)
+        || (standings.iter().all(|standing| reaches(standing.asker, standing.role)) && !users::is_station_admin(reader, principal)?);
+    Ok(if allowed { Reach::Within(user.name) } else { Reach::Beyond })
 }
 
 /// Makes a link on the station's own shell.
@@ -102,16 +135,18 @@ pub async fn make(app: &App, actor: &Actor, principal: PrincipalId, origin: Orig
 pub async fn make_on_shell(app: &App, email: &str) -> Result<Made, Error> {
     let email = normalize_email(email);
     let found = app.store.read(move |reader| users::find_by_email(reader, &email)).await?;
-    let principal = found.ok_or(Error::NotFound("the user"))?.principal;
+    let user = found.ok_or(Error::NotFound("the user"))?;
+    let principal = user.principal;
     insert(
         app,
         principal,
+        user.name,
         about("user.reset-link", principal).detail(json!({ "by": "the station’s shell" })),
     )
     .await
 }
 
-async fn insert(app: &App, principal: PrincipalId, record: Record) -> Result<Made, Error> {
+async fn insert(app: &App, principal: PrincipalId, name: String, record: Record) -> Result<Made, Error> {
     let (text, now) = (token::new()?, app.clock.now());
     let (hash, expires_at) = (token::hash(&text), now.plus(LINK_LASTS));
     app.store
@@ -121,6 +156,7 @@ async fn insert(app: &App, principal: PrincipalId, record: Record) -> Result<Mad
         })
         .await?;
     Ok(Made {
+        name,
         link: address(app, &text),
         expires_at,
     })

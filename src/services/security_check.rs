@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::config::cidr::Cidr;
-use crate::config::settings::PublicUrl;
+use crate::config::master_key::KeySource;
+use crate::config::settings::{MailTls, PublicUrl};
 use crate::crypto::seal::MasterKey;
 use crate::domain::time::Timestamp;
 use crate::store::security_check::{self, Weak};
@@ -20,8 +21,6 @@ use crate::store::{DATABASE_FILE, Store, station};
 const FREE_BYTES_WANTED: u64 = 256 << 20;
 /// An account or a key that was not used for so long is one too many.
 const UNUSED_AFTER: Duration = Duration::from_hours(90 * 24);
-/// The master key's usual name in the data directory.
-const MASTER_KEY_FILE: &str = "master.key";
 /// Address ranges of proxies that are wider than this are no proxies: /8 of IPv4, /32 of IPv6.
 const PROXY_BITS_LEAST: (u8, u8) = (8, 32);
 /// Where clouds answer any caller with credentials.
@@ -82,8 +81,10 @@ pub async fn findings(config: &Config, store: Option<&Store>, now: Timestamp) ->
         proxies(config),
         outbound(config),
         plain_http(config),
+        mail(config),
     ];
     all.extend(files(config));
+    all.push(master_key(config));
     all.push(core_dumps());
     all.push(user());
     all.push(Finding::ok("sqlite", security_check::sqlite_version()));
@@ -227,39 +228,83 @@ fn files(config: &Config) -> Vec<Finding> {
     if database.exists() {
         found.push(private("database file", &database));
     }
-    let master_key = data.join(MASTER_KEY_FILE);
-    if master_key.exists() {
-        let found_key = private("master key", &master_key);
-        let beside = Finding::warning(
-            "master key",
-            format!(
-                "{} lies beside what it seals: a copy of the directory has both",
-                master_key.display()
-            ),
-            "Keep it elsewhere, and leave it out of backups.",
+    found
+}
+
+/// Where the key that seals comes from, and who else has it.
+fn master_key(config: &Config) -> Finding {
+    let what = "master key";
+    let source = config.master_key();
+    let words = source.in_words();
+    let path = match source {
+        KeySource::Environment(_) => return Finding::ok(what, format!("comes from {words}, apart from the data")),
+        KeySource::Credential(_) => return Finding::ok(what, format!("comes from systemd, in {words}, apart from the data")),
+        KeySource::File(path) => path,
+    };
+    let found = private(what, path);
+    if found.verdict == Verdict::Ok && path.exists() && path.starts_with(&config.data) {
+        return Finding::warning(
+            what,
+            format!("{words} lies beside what it seals: a copy of the data directory has both"),
+            "Keep it elsewhere (security.master_key_file, AGENTSTATION_MASTER_KEY or a systemd credential), and back it up apart from the data.",
         );
-        found.push(if found_key.verdict == Verdict::Ok { beside } else { found_key });
     }
     found
 }
 
 /// Whether the key is the one that sealed what is in the database.
 async fn sealing(config: &Config, store: &Store) -> Option<Finding> {
-    let what = "sealing";
-    let (source, expected) = (config.master_key(), store.read(station::master_key).await.ok()??);
+    let (what, source) = ("sealing", config.master_key());
+    let expected = match store.read(station::master_key).await {
+        Ok(expected) => expected?,
+        Err(error) => {
+            return Some(Finding::problem(
+                what,
+                format!("the fingerprint of the station’s key cannot be read: {error}"),
+                "Look into the log for the cause.",
+            ));
+        }
+    };
     let found = match source.read() {
-        Ok(found) => found.and_then(|bytes| Some(MasterKey::new(&bytes).ok()?.fingerprint())),
+        Ok(bytes) => bytes.and_then(|bytes| Some(MasterKey::new(&bytes).ok()?.fingerprint())),
         Err(error) => return Some(Finding::problem(what, error.to_string(), "Mend it, then start again.")),
     };
-    Some(if found.as_ref() == Some(&expected) {
-        Finding::ok(what, format!("the key in {} has the fingerprint {expected}", source.in_words()))
-    } else {
-        Finding::problem(
+    let place = source.in_words();
+    if found.as_ref() == Some(&expected) {
+        return Some(Finding::ok(
             what,
-            format!("what is sealed needs the key with the fingerprint {expected}, which is not there"),
-            format!("Put it into {}, then start again.", source.in_words()),
-        )
-    })
+            format!("the key in {place} has the fingerprint {expected}, as it should"),
+        ));
+    }
+    let is_there = found.map_or_else(|| "is not there".to_owned(), |found| format!("has the fingerprint {found}"));
+    Some(Finding::problem(
+        what,
+        format!("the key in {place} {is_there}, and what is sealed needs the one with the fingerprint {expected}"),
+        format!("Put that key into {place}, then start again."),
+    ))
+}
+
+/// Whether letters can be sent, and unread by others on their way to the mail server.
+fn mail(config: &Config) -> Finding {
+    let (what, mail) = ("mail", &config.mail);
+    let Some(host) = &mail.host else {
+        return Finding::warning(
+            what,
+            "no server is configured: invitations and links to new passwords are handed over by hand, and nobody is told of changes to \
+             their account",
+            "Add a section [mail] with host and from to the settings; /station/mail shows one.",
+        );
+    };
+    let server = format!("{host}:{}", mail.port());
+    match (mail.tls, matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1")) {
+        (MailTls::None, false) => Finding::warning(
+            what,
+            format!("{server}, in the clear: links to accounts can be read on their way"),
+            "Set mail.tls to starttls or tls.",
+        ),
+        (MailTls::None, true) => Finding::ok(what, format!("{server}, on this machine")),
+        (MailTls::Starttls | MailTls::Tls, _) => Finding::ok(what, format!("{server}, over TLS")),
+    }
 }
 
 /// Whether only the station's own user can look into a file or directory.
@@ -401,7 +446,9 @@ mod tests {
         let https = ("AGENTSTATION_PUBLIC_URL", "https://station.example");
         let open = ("AGENTSTATION_LISTEN", "0.0.0.0:8700");
         type Case<'a> = (&'a [(&'a str, &'a str)], fn(&Config) -> Finding, Verdict);
-        let cases: [Case<'_>; 15] = [
+        let mail_host = ("AGENTSTATION_MAIL_HOST", "mail.example");
+        let mail_from = ("AGENTSTATION_MAIL_FROM", "station@station.example");
+        let cases: [Case<'_>; 19] = [
             (&[], listening, Ok),
             (&[open, https], listening, Ok),
             (&[open], listening, Problem),
@@ -417,6 +464,10 @@ mod tests {
             (&[("AGENTSTATION_OUTBOUND_OPEN_CIDRS", "10.1.0.0/16")], outbound, Warning),
             (&[("AGENTSTATION_OUTBOUND_OPEN_CIDRS", "169.254.0.0/16")], outbound, Problem),
             (&[("AGENTSTATION_OUTBOUND_ALLOW_HTTP", "true")], plain_http, Warning),
+            (&[], mail, Warning),
+            (&[mail_host, mail_from], mail, Ok),
+            (&[mail_host, mail_from, ("AGENTSTATION_MAIL_TLS", "none")], mail, Warning),
+            (&[("AGENTSTATION_MASTER_KEY", "00")], master_key, Ok),
         ];
         for (environment, look, verdict) in cases {
             let finding = look(&config(environment));
@@ -443,5 +494,30 @@ mod tests {
                 assert_eq!(finding.advice.unwrap(), format!("chmod 600 {}", file.display()));
             }
         }
+    }
+
+    #[test]
+    fn the_master_key_is_looked_for_where_it_comes_from() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        let at = |path: &Path| {
+            let (data, key) = (data.to_str().unwrap(), path.to_str().unwrap());
+            master_key(&config(&[
+                ("AGENTSTATION_DATA", data),
+                ("AGENTSTATION_SECURITY_MASTER_KEY_FILE", key),
+            ]))
+        };
+        let (beside, apart) = (data.join("master.key"), dir.path().join("station.key"));
+        for path in [&beside, &apart] {
+            assert_eq!(at(path).verdict, Verdict::Ok, "it is made at the first start");
+            std::fs::write(path, "x").unwrap();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o640)).unwrap();
+            assert_eq!(at(path).advice.unwrap(), format!("chmod 600 {}", path.display()));
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        assert_eq!(at(&apart).verdict, Verdict::Ok);
+        let advice = at(&beside).advice.unwrap();
+        assert!(advice.contains("apart from the data"), "{advice}");
     }
 }

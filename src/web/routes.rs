@@ -267,9 +267,6 @@ fn api_lines() -> Vec<Line> {
     lines
 }
 
-/// Ends of addresses whose answers are kept nowhere, not even for a request that comes twice.
-const IS_SHOWN_ONCE: [&str; 1] = ["/reset-link"];
-
 /// Puts the table into an application.
 pub fn configure(config: &mut web::ServiceConfig) {
     let mut resources: Vec<(&'static str, actix_web::Resource)> = Vec::new();
@@ -277,8 +274,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
     let mut keyed: BTreeMap<&'static str, Needs> = BTreeMap::new();
     let mut methods: BTreeMap<&'static str, Vec<Method>> = BTreeMap::new();
     for line in table() {
-        let once = !line.path.ends_with("/runs") && !IS_SHOWN_ONCE.iter().any(|end| line.path.ends_with(end));
-        if line.method == Method::POST && line.path.starts_with("/api/") && once {
+        if line.method == Method::POST && line.path.starts_with("/api/") && !line.path.ends_with("/runs") {
             keyed.insert(line.path, line.needs);
         }
         let allowed = methods.entry(line.path).or_default();

@@ -83,7 +83,11 @@ test('what waits for a decision is decided', async () => {
   assert.deepEqual(done.output, { lit: true });
 });
 
-const paths = ['/', '/runs', '/agents', '/agents/talker', '/agents/talker/run', '/agents/new', '/sessions', '/sessions/new', '/approvals', '/dead-letters', '/account', '/settings/policy'];
+const paths = [
+  '/', '/runs', '/agents', '/agents/talker', '/agents/talker/run', '/agents/new', '/sessions', '/sessions/new', '/approvals', '/dead-letters',
+  '/settings', '/settings/workspaces', '/settings/members', '/settings/roles', '/settings/keys', '/settings/policy', '/settings/policy/versions', '/settings/audit',
+  '/station/orgs', '/station/mail', '/station/security', '/station/audit', '/account', '/account/sign-in', '/account/sessions', '/account/keys', '/account/data', '/docs/api', '/prove', '/switch',
+];
 
 test('each control of every page is reached, has a name and shows its focus', async () => {
   for (const path of paths) {

@@ -424,6 +424,30 @@ fn all_texts(dir: &Path) -> String {
     all
 }
 
+fn rows_of_person(station: &TestStation, table: &str, person: &str) -> u32 {
+    let sql = format!("SELECT count(*) FROM {table} WHERE principal_id = ?1");
+    journal::open(station.directory())
+        .query_row(&sql, [person], |row| row.get(0))
+        .unwrap()
+}
+
+/// Gives somebody one of everything with which one signs in, and returns who it is.
+fn give_proofs(station: &TestStation, email: &str) -> String {
+    let db = rusqlite::Connection::open(station.directory().join(agentstation::store::DATABASE_FILE)).unwrap();
+    let person: String = db
+        .query_row("SELECT principal_id FROM users WHERE email = ?1", [email], |row| row.get(0))
+        .unwrap();
+    for sql in [
+        "INSERT INTO totp (principal_id, secret, created_at, confirmed_at) VALUES (?1, x'00', 1, 1)",
+        "INSERT INTO recovery_codes (principal_id, code_hash) VALUES (?1, x'00')",
+        "INSERT INTO passkeys (id, principal_id, name, credential_id, credential, created_at) VALUES ('pky_1', ?1, 'phone', x'00', '{}', 1)",
+        "INSERT INTO one_time_links (token_hash, purpose, principal_id, created_at, expires_at) VALUES (x'00', 'reset', ?1, 1, 9999999999999)",
+    ] {
+        db.execute(sql, [&person]).unwrap();
+    }
+    person
+}
+
 #[tokio::test]
 async fn an_erased_person_is_gone_and_the_log_still_verifies() {
     let station = TestStation::start().await;
@@ -469,6 +493,12 @@ async fn an_erased_person_is_gone_and_the_log_still_verifies() {
         "{text}"
     );
 
+    let proofs = ["sessions", "api_keys", "totp", "recovery_codes", "passkeys", "one_time_links"];
+    let evelyn = give_proofs(&station, "evelyn@example.com");
+    for table in proofs {
+        assert_ne!(rows_of_person(&station, table, &evelyn), 0, "{table}");
+    }
+
     browser.get("/account/data").await.expect(200);
     let refused = browser.submit("/account/data/erase", &[("confirm", "evelyn")]).await.expect(422);
     assert!(refused.body.contains("Type the e-mail address of the account."));
@@ -477,6 +507,9 @@ async fn an_erased_person_is_gone_and_the_log_still_verifies() {
         .await
         .expect(303);
 
+    for table in proofs.into_iter().chain(["users", "members"]) {
+        assert_eq!(rows_of_person(&station, table, &evelyn), 0, "{table}");
+    }
     programs.get("/api/v1/runs").await.expect(401);
     let again = Browser::new(station.address).http().get("/account/data").await.status;
     assert!(again.is_redirection() || again == 401, "{again}");

@@ -418,6 +418,9 @@ async fn the_doctor_looks_at_a_new_and_at_a_used_place() {
         "integrity",
         "pragmas",
         "size",
+        "master key",
+        "sealing",
+        "mail",
     ] {
         assert!(looked_at.contains(&what), "{looked_at:?}");
     }

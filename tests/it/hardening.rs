@@ -345,6 +345,8 @@ async fn the_page_on_security_is_for_who_looks_after_the_station() {
         "sign in with a password alone: ana@example.com",
         "data directory",
         "core dumps",
+        "the key in ",
+        "no server is configured: invitations",
     ] {
         assert!(page.body.contains(words), "{words}: {}", page.body);
     }

@@ -8,6 +8,7 @@ use agentstation::domain::time::{SimClock, Timestamp};
 use agentstation::services::auth::{Standing, Tenant};
 use agentstation::services::keys::{self, NewKey};
 use agentstation::services::{Error, users};
+use agentstation::store::DATABASE_FILE;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
@@ -329,16 +330,51 @@ async fn a_key_looks_after_the_station_only_where_that_is_said() {
 }
 
 #[tokio::test]
-async fn asked_again_with_its_idempotency_key_a_new_key_is_not_shown_again() {
+async fn what_is_shown_once_is_neither_kept_nor_shown_again_for_its_idempotency_key() {
     let station = TestStation::start().await;
-    let owner = station.owner().with("idempotency-key", "one");
-    let made = owner.post("/api/v1/keys", &json!({ "name": "ci" })).await.expect(201).json();
-    let again = owner.post("/api/v1/keys", &json!({ "name": "ci" })).await.expect(201);
-    assert_eq!(again.header("idempotency-replayed"), "true");
-    let again = again.json();
-    assert_eq!((&again["id"], &again["key"]), (&made["id"], &Value::Null));
-    let found = station.owner().get("/api/v1/keys").await.expect(200).json();
-    assert_eq!(found["items"].as_array().unwrap().len(), 2);
+    let (member, _) = person(&station, Role::Viewer).await;
+    let owner = station.owner();
+    let service = owner
+        .post(SERVICES, &json!({ "name": "bot", "role": "operator" }))
+        .await
+        .expect(201)
+        .json();
+    let own = owner.post("/api/v1/keys", &json!({ "name": "old" })).await.expect(201).json();
+    let body = json!({ "name": "old", "service": id(&service) });
+    let key = owner.post(KEYS, &body).await.expect(201).json();
+    let invitations = "/api/v1/orgs/default/invitations";
+    let body = json!({ "email": "eve@example.com", "role": "viewer" });
+    let invitation = owner.post(invitations, &body).await.expect(201).json();
+    let asks = [
+        ("/api/v1/keys".to_owned(), json!({ "name": "ci" })),
+        (format!("/api/v1/keys/{}/rotate", id(&own)), json!({})),
+        (KEYS.to_owned(), json!({ "name": "ci", "service": id(&service) })),
+        (format!("{KEYS}/{}/rotate", id(&key)), json!({})),
+        (invitations.to_owned(), json!({ "email": "kai@example.com", "role": "viewer" })),
+        (format!("{invitations}/{}/resend", id(&invitation)), json!({})),
+        (format!("/api/v1/orgs/default/members/{}/reset-link", member.principal), json!({})),
+    ];
+    let keyed = owner.with("idempotency-key", "one");
+    let mut secrets = Vec::new();
+    for (path, body) in &asks {
+        let first = keyed.post(path, body).await;
+        let again = keyed.post(path, body).await;
+        assert_eq!(first.status, again.status, "{path}: {}", first.body);
+        assert_eq!(again.header("idempotency-replayed"), "true", "{path}");
+        let (mut first, again) = (first.json(), again.json());
+        let shown = ["key", "link"].iter().find_map(|name| first.as_object_mut().unwrap().remove(*name));
+        let shown = shown.unwrap().as_str().unwrap().to_owned();
+        assert_eq!(first, again, "{path}: the same but for what is shown once");
+        secrets.push(shown.rsplit("token=").next().unwrap().to_owned());
+    }
+    let database = rusqlite::Connection::open(station.directory().join(DATABASE_FILE)).unwrap();
+    let mut kept = database.prepare("SELECT CAST(body AS TEXT) FROM idempotency_keys").unwrap();
+    let kept: Vec<String> = kept.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    assert_eq!(kept.len(), asks.len());
+    for secret in secrets {
+        assert!(secret.len() >= 20, "{secret}");
+        assert!(kept.iter().all(|body| !body.contains(&secret)), "{kept:?}");
+    }
 }
 
 #[tokio::test]

@@ -408,6 +408,11 @@ async fn a_deleted_workspace_takes_its_agents_and_runs_with_it_and_the_last_one_
     publish(&station, &there, "goes").await;
     let run = begin(&station, &there, "goes").await.unwrap();
     until(&station, &there, run, RunState::Waiting).await;
+    for workspace in ["", &made.id.to_string(), &owner.workspace.to_string()] {
+        let sql = "INSERT INTO policies (org_id, workspace_id, version, rules, created_at) VALUES (?1, ?2, 1, '{}', 1)";
+        let database = Connection::open(station.directory().join(DATABASE_FILE)).unwrap();
+        database.execute(sql, [&owner.org.to_string(), workspace]).unwrap();
+    }
     let http = station.owner();
     let path = "/api/v1/orgs/default/workspaces/research";
     assert_eq!(delete(&http, path).await.expect(422).json()["errors"][0]["pointer"], "/confirm");
@@ -427,6 +432,7 @@ async fn a_deleted_workspace_takes_its_agents_and_runs_with_it_and_the_last_one_
     tokio::time::timeout(Duration::from_mins(1), gone).await.expect("it is deleted");
     assert_eq!(count(&station, "SELECT count(*) FROM runs"), 0);
     assert_eq!(count(&station, "SELECT count(*) FROM agents"), 1);
+    assert_eq!(count(&station, "SELECT count(*) FROM policies"), 2, "those of others stay");
     let last = delete(&http, "/api/v1/orgs/default/workspaces/default?confirm=default")
         .await
         .expect(409);

@@ -9,6 +9,7 @@ use agentstation::domain::time::Timestamp;
 use agentstation::services::users;
 use serde_json::json;
 
+use crate::support::http::between;
 use crate::support::{Browser, OWNER_EMAIL, PASSWORD, TestStation};
 
 const NOW: Timestamp = Timestamp::from_ms(1_790_000_000_000);
@@ -98,4 +99,32 @@ async fn an_admin_of_one_organization_does_not_reach_an_account_of_two() {
         .with("sec-fetch-site", "same-origin")
         .with("x-form-token", &owner.form_token);
     http.post(&path, &json!({})).await.expect(201);
+}
+
+#[tokio::test]
+async fn the_members_page_makes_a_link_for_those_whose_account_one_may_decide_over() {
+    let station = TestStation::start().await;
+    let (viewer, admin) = (station.user(Role::Viewer).await, station.user(Role::Admin).await);
+    let owner_id = principal(&station, OWNER_EMAIL).await;
+    let (viewer_id, admin_id) = (principal(&station, &viewer).await, principal(&station, &admin).await);
+    let form = |id: &str| format!("/settings/members/{id}/reset-link");
+    let mut browser = Browser::sign_in(station.address, &admin, PASSWORD).await;
+    let page = browser.get("/settings/members").await.expect(200);
+    assert!(page.body.contains(&form(&viewer_id)));
+    for not in [&owner_id, &admin_id] {
+        assert!(!page.body.contains(&form(not)), "not above oneself, and not for oneself");
+    }
+    let made = browser.submit(&form(&viewer_id), &[]).await.expect(200);
+    let token = between(&made.body, "/reset?token=", "<").unwrap().to_owned();
+    browser.submit(&form(&owner_id), &[]).await.expect(403);
+    browser.submit(&form(&PrincipalId::new(NOW).to_string()), &[]).await.expect(404);
+    let page = browser.get("/settings/members").await.expect(200);
+    assert!(!page.body.contains(&token), "it is shown once");
+    let mut fresh = Browser::new(station.address);
+    fresh.get(&format!("/reset?token={token}")).await.expect(200);
+
+    let mut viewing = Browser::sign_in(station.address, &viewer, PASSWORD).await;
+    let page = viewing.get("/settings/members").await.expect(200);
+    assert!(!page.body.contains("/reset-link"));
+    viewing.submit(&form(&admin_id), &[]).await.expect(403);
 }

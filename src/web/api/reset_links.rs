@@ -1,9 +1,11 @@
 //! Links with which a member chooses a new password.
 
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
 use super::Segments;
+use super::idempotency::shown_once;
 use crate::services::resets;
 use crate::web::context::Context;
 use crate::web::extract::form::check_header_token;
@@ -14,8 +16,9 @@ use crate::web::state::State;
 /// A one-time link, shown once.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct ResetLinkBody {
-    /// For the member alone: whoever opens it chooses their password.
-    pub link: String,
+    /// For the member alone: whoever opens it chooses their password. Shown only when it is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
     /// Milliseconds since 1970 UTC.
     pub expires_at: i64,
 }
@@ -42,8 +45,9 @@ pub async fn create(
     check_header_token(&request)?;
     let principal = segments.text("principal").parse().map_err(|_| Problem::not_found())?;
     let made = resets::make(&state.app, auth.actor(), principal, Context::origin(&request)).await?;
-    Ok(HttpResponse::Created().json(ResetLinkBody {
-        link: made.link,
+    let body = |link| ResetLinkBody {
+        link,
         expires_at: made.expires_at.as_ms(),
-    }))
+    };
+    Ok(shown_once(StatusCode::CREATED, &body(Some(made.link.clone())), &body(None)))
 }

@@ -8,6 +8,7 @@ pub(super) fn lines() -> Vec<Line> {
         get("/settings/members", pages::settings::members::show),
         post("/settings/members/{principal}/role", pages::settings::members::change_role),
         post("/settings/members/{principal}/remove", pages::settings::members::remove),
+        post("/settings/members/{principal}/reset-link", pages::settings::members::reset_link),
         post("/settings/members/{principal}/adopt", pages::settings::members::adopt),
         post("/settings/invitations", pages::settings::members::invite),
         post("/settings/invitations/{invitation}/resend", pages::settings::members::resend),

@@ -11,6 +11,7 @@ use crate::services::Error;
 use crate::services::adoption::{self, Left};
 use crate::services::invitations::{self, Invitation, Invited};
 use crate::services::members::{self, Listed};
+use crate::services::resets;
 use crate::web::api::Segments;
 use crate::web::api::members::role;
 use crate::web::context::Context;
@@ -38,6 +39,7 @@ struct MembersPage {
     invitations: Vec<InvitationRow>,
     roles: Vec<RoleChoice>,
     link: Option<NewLink>,
+    reset: Option<NewLink>,
     email: String,
     invite_error: Option<String>,
     error: Option<String>,
@@ -54,6 +56,8 @@ struct MemberRow {
     since: When,
     /// What they could be instead; none where the reader may not change them.
     roles: Vec<RoleChoice>,
+    /// Whether the reader may make a link to a new password for them.
+    may_reset: bool,
 }
 
 struct InvitationRow {
@@ -73,7 +77,7 @@ pub(super) struct RoleChoice {
 
 /// A link that is shown once.
 struct NewLink {
-    email: String,
+    who: String,
     link: String,
 }
 
@@ -98,6 +102,7 @@ pub struct Place {
 #[derive(Default)]
 struct Said {
     link: Option<NewLink>,
+    reset: Option<NewLink>,
     email: String,
     role: Option<Role>,
     invite_error: Option<String>,
@@ -116,7 +121,7 @@ impl Said {
     fn link(invited: Invited) -> Self {
         Self {
             link: Some(NewLink {
-                email: invited.invitation.email,
+                who: invited.invitation.email,
                 link: invited.link,
             }),
             ..Self::default()
@@ -161,6 +166,26 @@ pub async fn remove(
 ) -> Result<HttpResponse, Problem> {
     let removed = members::remove(&state.app, auth.actor(), segments.principal()?, Context::origin(&request)).await;
     done_or(&auth.known, &state, &request, removed.map(drop), "member-removed").await
+}
+
+/// `POST /settings/members/{principal}/reset-link`: the one page that shows the link.
+pub async fn reset_link(
+    auth: Proved<permission::MembersManage>,
+    state: web::Data<State>,
+    segments: Segments,
+    _form: Form,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let principal = segments.principal()?;
+    let made = resets::make(&state.app, auth.actor(), principal, Context::origin(&request)).await?;
+    let said = Said {
+        reset: Some(NewLink {
+            who: made.name,
+            link: made.link,
+        }),
+        ..Said::default()
+    };
+    html(&page(&auth.known, &state, &request, said).await?)
 }
 
 /// `POST /settings/members/{principal}/adopt`
@@ -259,6 +284,9 @@ async fn page(known: &Known, state: &State, request: &HttpRequest, said: Said) -
     let found = members::list(&state.app, actor, Some(PrincipalKind::User), after, PAGE_DEFAULT + 1).await?;
     let found = Page::cut(found, PAGE_DEFAULT, |member| member.principal.to_string());
     let (next, first) = page_links(PATH, &[], found.next.as_deref(), said.cursor.is_empty());
+    let others = found.items.iter().map(|member| member.principal);
+    let others = others.filter(|principal| *principal != actor.principal).collect();
+    let within_reach = resets::within_reach(&state.app, actor, others).await?;
     let (left, open) = if may_manage {
         let open = invitations::list(&state.app, actor, None, INVITATIONS).await?;
         (adoption::left(&state.app, actor).await?, open)
@@ -272,11 +300,15 @@ async fn page(known: &Known, state: &State, request: &HttpRequest, said: Said) -
         members: found
             .items
             .into_iter()
-            .map(|member| member_row(member, actor, may_manage, now))
+            .map(|member| MemberRow {
+                may_reset: within_reach.contains(&member.principal),
+                ..member_row(member, actor, may_manage, now)
+            })
             .collect(),
         invitations: open.into_iter().map(|invitation| invitation_row(invitation, now)).collect(),
         roles: roles(actor, said.role.or(Some(Role::Builder))),
         link: said.link,
+        reset: said.reset,
         email: said.email,
         invite_error: said.invite_error,
         error: said.error,
@@ -294,6 +326,7 @@ fn member_row(member: Listed, actor: &Actor, may_manage: bool, now: Timestamp) -
         own: member.principal == actor.principal,
         since: When::new(member.since, now),
         roles: if within { roles(actor, Some(member.role)) } else { Vec::new() },
+        may_reset: false,
         name: member.name,
     }
 }
