@@ -121,9 +121,8 @@ fn expected(line: &Line, caller: &Caller<'_>) -> Expect {
     let may = |actor: &Actor, permission: Permission| authorize(actor, permission, Resource { org: actor.org }) == Access::Allow;
     let named = line.path.starts_with("/api/v1/orgs/{org}");
     match (caller, line.needs) {
-        (_, Needs::Nothing) => Expect::Through,
+        (_, Needs::Nothing) | (Caller::Homeless, Needs::Session) | (Caller::Key(_) | Caller::Foreign(_), Needs::Member) => Expect::Through,
         (Caller::Nobody | Caller::DeadKey, _) => Expect::Refused(401, "unauthenticated"),
-        (Caller::Homeless, Needs::Session) | (Caller::Key(_) | Caller::Foreign(_), Needs::Member) => Expect::Through,
         (Caller::Homeless, _) => Expect::Refused(403, "no_organization"),
         (Caller::Foreign(_), Needs::Permission(_) | Needs::Proved(_) | Needs::SignedIn) if named => Expect::Refused(404, "not_found"),
         (Caller::Key(_) | Caller::Foreign(_), Needs::Session | Needs::SignedIn | Needs::ProvedSignedIn) => {
