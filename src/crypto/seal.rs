@@ -58,7 +58,7 @@ impl MasterKey {
         sealed.push(VERSION);
         sealed.extend(self.fingerprint);
         sealed.extend(nonce);
-        let aad = bound_to(&self.fingerprint, place);
+        let aad = bound_to(self.fingerprint, place);
         let payload = Payload { msg: plain, aad: &aad };
         sealed.extend(self.cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| Error::Seal)?);
         Ok(sealed)
@@ -78,13 +78,13 @@ impl MasterKey {
         if *fingerprint != self.fingerprint {
             return Err(Error::OtherKey(crate::domain::hex::encode(fingerprint)));
         }
-        let aad = bound_to(fingerprint, place);
+        let aad = bound_to(*fingerprint, place);
         let payload = Payload { msg: text, aad: &aad };
         self.cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_| Error::Seal)
     }
 }
 
-fn bound_to(fingerprint: &[u8; FINGERPRINT_BYTES], place: &str) -> Vec<u8> {
+fn bound_to(fingerprint: [u8; FINGERPRINT_BYTES], place: &str) -> Vec<u8> {
     let mut aad = vec![VERSION];
     aad.extend(fingerprint);
     aad.extend(place.as_bytes());

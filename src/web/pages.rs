@@ -63,7 +63,7 @@ fn settings_shell(state: &State, request: &HttpRequest, known: &Known, title: im
         ("/settings/keys", "Keys and services", Permission::KeysManage),
         ("/settings/policy", "Policy", Permission::PolicyRead),
         ("/settings/audit", "Audit log", Permission::AuditRead),
-        ("/station/orgs", "Organizations", Permission::StationManage),
+        ("/station/orgs", "All organizations", Permission::StationManage),
         ("/station/mail", "Mail", Permission::StationManage),
         ("/station/security", "Security", Permission::StationManage),
         ("/station/audit", "Station’s audit log", Permission::StationManage),

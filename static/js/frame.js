@@ -71,7 +71,13 @@ function setUpFilters() {
   }
 }
 
+/** On a phone the tab of this page may be far to the right. */
+function showTab() {
+  document.querySelector('.tabs [aria-current="page"]')?.scrollIntoView({ inline: 'center', block: 'nearest' });
+}
+
 setUpTheme();
+showTab();
 setUpSearch();
 setUpCopy();
 setUpConfirm();

@@ -12,9 +12,10 @@ use crate::support::{Http, TestStation, manifest};
 
 /// How many cases, where nobody asks for more.
 fn runner(cases: u32) -> TestRunner {
-    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
+    // Read from the environment by the library.
+    let (asked, usual) = (Config::default().cases, 256);
     TestRunner::new(Config {
-        cases: asked.unwrap_or(cases),
+        cases: if asked == usual { cases } else { asked },
         failure_persistence: None,
         ..Config::default()
     })
@@ -57,7 +58,8 @@ fn a_key_with_anything_put_into_it_or_taken_from_it_is_none() {
     let cuts = (0..key.len(), 0..key.len(), "[0-9A-Za-z_]{0,4}");
     holds(2_000, &cuts, |(from, len, put)| {
         let to = (from + len % 5).min(key.len());
-        let changed = format!("{}{put}{}", &key[..from], &key[to..]);
+        let (before, after) = (key.get(..from).unwrap(), key.get(to..).unwrap());
+        let changed = format!("{before}{put}{after}");
         prop_assert!(changed == key || ApiKey::parse(&changed).is_err(), "{changed}");
         Ok(())
     });
@@ -75,7 +77,8 @@ fn any_text_as_a_manifest_is_read_or_refused_with_its_place() {
     holds(1_000, &spots, |(at, len, put)| {
         let from = lines.floor_char_boundary(at);
         let to = lines.ceil_char_boundary((at + len).min(lines.len()));
-        let text = format!("{}{put}{}", &lines[..from], &lines[to..]);
+        let (before, after) = (lines.get(..from).unwrap(), lines.get(to..).unwrap());
+        let text = format!("{before}{put}{after}");
         match Manifest::parse(&text) {
             Ok(read) => prop_assert!(agentstation::domain::manifest::is_name(&read.name)),
             Err(findings) => prop_assert!(!findings.is_empty() && findings.iter().all(|finding| !finding.message.is_empty())),

@@ -118,9 +118,8 @@ impl Socket {
         let mut ping = interval(PING_EVERY);
         let mut proof = self.proof.take();
         let mut ended = std::pin::pin!(async {
-            match &mut proof {
-                Some(proof) => proof.ended().await,
-                None => {}
+            if let Some(proof) = &mut proof {
+                proof.ended().await;
             }
         });
         let mut heard = Instant::now();
