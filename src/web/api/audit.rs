@@ -112,13 +112,13 @@ impl From<&Listed> for EntryBody {
 pub struct ListQuery {
     /// A principal's id.
     #[serde(default)]
-    #[param(pattern = "^prn_[0-7][0-9a-hjkmnp-tv-z]{25}$")]
+    #[param(pattern = "^(prn_[0-7][0-9a-hjkmnp-tv-z]{25})?$")]
     pub actor: Option<String>,
     /// An action, such as `member.remove`.
     #[serde(default)]
     pub action: Option<String>,
     #[serde(default)]
-    #[param(pattern = "^(ok|denied|failed)$")]
+    #[param(pattern = "^(ok|denied|failed)?$")]
     pub outcome: Option<String>,
     /// Part of the target.
     #[serde(default)]
@@ -132,7 +132,7 @@ pub struct ListQuery {
     /// An address, or a range such as `10.0.0.0/8`.
     #[serde(default)]
     #[param(
-        pattern = r"^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(/(3[0-2]|[12]?[0-9]))?$"
+        pattern = r"^(([0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(/[0-9]{1,3})?|((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(/(3[0-2]|[12]?[0-9]))?)?$"
     )]
     pub address: Option<String>,
     /// Part of the action, the target, or a person's name or e-mail address.
@@ -238,13 +238,13 @@ pub struct ExportQuery {
     pub format: Option<String>,
     /// A principal's id.
     #[serde(default)]
-    #[param(pattern = "^prn_[0-7][0-9a-hjkmnp-tv-z]{25}$")]
+    #[param(pattern = "^(prn_[0-7][0-9a-hjkmnp-tv-z]{25})?$")]
     pub actor: Option<String>,
     /// An action, such as `member.remove`.
     #[serde(default)]
     pub action: Option<String>,
     #[serde(default)]
-    #[param(pattern = "^(ok|denied|failed)$")]
+    #[param(pattern = "^(ok|denied|failed)?$")]
     pub outcome: Option<String>,
     /// Part of the target.
     #[serde(default)]
@@ -258,7 +258,7 @@ pub struct ExportQuery {
     /// An address, or a range such as `10.0.0.0/8`.
     #[serde(default)]
     #[param(
-        pattern = r"^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(/(3[0-2]|[12]?[0-9]))?$"
+        pattern = r"^(([0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(/[0-9]{1,3})?|((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(/(3[0-2]|[12]?[0-9]))?)?$"
     )]
     pub address: Option<String>,
     /// Part of the action, the target, or a person's name or e-mail address.

@@ -92,8 +92,10 @@ pub async fn list(auth: Authorized<may::MembersManage>, state: web::Data<State>,
 #[serde(deny_unknown_fields)]
 #[schema(as = NewInvitation)]
 pub struct NewInvitationBody {
+    #[schema(format = "email")]
     pub email: String,
     /// Not above one's own.
+    #[schema(pattern = "^(owner|admin|builder|operator|viewer)$")]
     pub role: String,
 }
 

@@ -53,12 +53,14 @@ impl MemberBody {
 pub struct ListQuery {
     /// `user` or `service`; both where it is not given.
     #[serde(default)]
+    #[param(pattern = "^(user|service)$")]
     pub kind: Option<String>,
     /// At most 500; 50 where it is not given.
     #[serde(default)]
     pub limit: Option<u32>,
     /// `next` of the page before.
     #[serde(default)]
+    #[param(pattern = "^prn_[0-7][0-9a-hjkmnp-tv-z]{25}$")]
     pub cursor: Option<String>,
 }
 
@@ -103,6 +105,7 @@ pub async fn list(auth: Authorized<may::OrgRead>, state: web::Data<State>, query
 #[serde(deny_unknown_fields)]
 #[schema(as = MemberChange)]
 pub struct ChangeBody {
+    #[schema(pattern = "^(owner|admin|builder|operator|viewer)$")]
     pub role: String,
 }
 

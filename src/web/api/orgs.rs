@@ -110,6 +110,7 @@ pub struct NewBody {
     pub name: String,
     /// `free`, `pro` or `enterprise`; `free` where it is not given.
     #[serde(default)]
+    #[schema(pattern = "^(free|pro|enterprise)$")]
     pub plan: Option<String>,
     /// The e-mail address of somebody who has an account here; the caller where it is not given.
     #[serde(default)]
@@ -233,6 +234,7 @@ pub async fn delete(
 #[schema(as = Transfer)]
 pub struct TransferBody {
     /// The id of the member who is to be the owner.
+    #[schema(pattern = "^prn_[0-7][0-9a-hjkmnp-tv-z]{25}$")]
     pub member: String,
 }
 
@@ -392,6 +394,7 @@ pub async fn all(auth: Authorized<may::StationManage>, state: web::Data<State>, 
 #[schema(as = PlanChange)]
 pub struct PlanBody {
     /// `free`, `pro` or `enterprise`.
+    #[schema(pattern = "^(free|pro|enterprise)$")]
     pub plan: String,
 }
 

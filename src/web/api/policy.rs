@@ -59,7 +59,7 @@ impl From<Stored> for PolicyBody {
 #[expect(dead_code, reason = "describes `domain::policy::Rule`, which is what is read and written")]
 pub struct RuleDoc {
     /// 1 to 64 of a–z, 0–9 and `-`; unique in its policy.
-    #[schema(example = "no-posts")]
+    #[schema(example = "no-posts", pattern = "^[a-z0-9-]{1,64}$")]
     id: String,
     effect: EffectDoc,
     what: WhatDoc,
@@ -123,7 +123,7 @@ pub struct CostDoc {
     /// Millionths of a dollar.
     over_micros: u64,
     /// `call`: the most that one model call can cost. `run`: what its run has cost so far, with that.
-    #[schema(example = "call")]
+    #[schema(example = "call", pattern = "^(call|run)$")]
     per: String,
 }
 
@@ -132,9 +132,10 @@ pub struct CostDoc {
 #[expect(dead_code, reason = "a description")]
 pub struct ApproversDoc {
     /// `operator`, `builder`, `admin` or `owner`, or higher.
-    #[schema(example = "admin")]
+    #[schema(example = "admin", pattern = "^(operator|builder|admin|owner)$")]
     min_role: Option<String>,
     /// 1 to 10 people, who must agree on the very same arguments.
+    #[schema(minimum = 1, maximum = 10)]
     count: Option<u32>,
     /// Whether who started the run may be one of them.
     self_approval: Option<bool>,
@@ -155,7 +156,7 @@ pub struct PutPolicyBody {
 #[serde(deny_unknown_fields)]
 pub struct CheckActionBody {
     /// `http`, `model`, `tool`, `secret`, `agent` or `artifact`.
-    #[schema(example = "http")]
+    #[schema(example = "http", pattern = "^(http|model|tool|secret|agent|artifact)$")]
     pub what: String,
     /// Of a model, tool, secret or agent.
     #[serde(default)]
@@ -226,6 +227,7 @@ pub struct VersionsQuery {
     pub limit: Option<u32>,
     /// `next` of the page before.
     #[serde(default)]
+    #[param(pattern = "^[0-9]{1,9}$")]
     pub cursor: Option<String>,
 }
 
@@ -255,7 +257,11 @@ fn expected(request: &HttpRequest) -> Result<Option<u32>, Problem> {
     match header::IfMatch::parse(request) {
         Ok(header::IfMatch::Any) => Ok(None),
         Ok(header::IfMatch::Items(tags)) => {
-            let version = tags.first().and_then(|tag| tag.tag().parse().ok());
+            // A weak tag never matches here, and only one version can be the one that was read.
+            let version = match tags.as_slice() {
+                [tag] if !tag.weak => tag.tag().parse().ok(),
+                _ => None,
+            };
             version.map(Some).ok_or_else(unreadable)
         }
         Err(_) => Err(unreadable()),

@@ -47,6 +47,7 @@ pub struct NewServiceBody {
     #[serde(default)]
     pub note: String,
     /// Not above one's own, and not `owner`.
+    #[schema(pattern = "^(admin|builder|operator|viewer)$")]
     pub role: String,
 }
 
@@ -84,6 +85,7 @@ pub struct ChangeServiceBody {
     #[serde(default)]
     pub note: Option<String>,
     #[serde(default)]
+    #[schema(pattern = "^(admin|builder|operator|viewer)$")]
     pub role: Option<String>,
 }
 

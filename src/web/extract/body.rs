@@ -1,6 +1,8 @@
 //! Request bodies: bounded in bytes (in time they are by `middleware::pace`), JSON only where JSON is meant.
 
+use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::pin::Pin;
 
 use actix_web::dev::Payload;
@@ -9,7 +11,9 @@ use actix_web::http::header;
 use actix_web::web::BytesMut;
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::StreamExt as _;
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::domain::error::ErrorCode;
 use crate::domain::limits::JSON_BODY_BYTES_MAX;
@@ -104,7 +108,7 @@ pub fn too_large(bytes_max: usize) -> Problem {
 }
 
 fn parse<T: DeserializeOwned>(raw: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(raw).map_err(|error| match error.classify() {
+    serde_json::from_slice(raw).map(|Object(value)| value).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => {
             // The text names fields and types of our own, nothing of the parser.
             let message = error.to_string();
@@ -126,6 +130,29 @@ fn parse<T: DeserializeOwned>(raw: &[u8]) -> Result<T, Problem> {
     })
 }
 
+/// What is written as a JSON object: for itself serde also takes an array of the fields’ values in order.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = T;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(fields))
+            }
+        }
+
+        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,5 +171,13 @@ mod tests {
         assert_eq!(misfit.code, ErrorCode::Invalid);
         assert!(misfit.detail.contains("three"), "{}", misfit.detail);
         assert!(!misfit.detail.contains("line"), "{}", misfit.detail);
+    }
+
+    #[test]
+    fn an_array_does_not_stand_for_an_object() {
+        assert!(parse::<Two>(b"{\"two\": 2}").is_ok());
+        let misfit = parse::<Two>(b"[2]").unwrap_err();
+        assert_eq!(misfit.code, ErrorCode::Invalid);
+        assert!(misfit.detail.contains("an object"), "{}", misfit.detail);
     }
 }
