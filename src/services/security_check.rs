@@ -446,7 +446,7 @@ mod tests {
         let https = ("AGENTSTATION_PUBLIC_URL", "https://station.example");
         let open = ("AGENTSTATION_LISTEN", "0.0.0.0:8700");
         type Case<'a> = (&'a [(&'a str, &'a str)], fn(&Config) -> Finding, Verdict);
-        let mail_host = ("AGENTSTATION_MAIL_HOST", "mail.example");
+        let mail_host = ("AGENTSTATION_MAIL_HOST", "smtp.mail.example");
         let mail_from = ("AGENTSTATION_MAIL_FROM", "station@station.example");
         let cases: [Case<'_>; 19] = [
             (&[], listening, Ok),
