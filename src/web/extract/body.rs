@@ -108,26 +108,28 @@ pub fn too_large(bytes_max: usize) -> Problem {
 }
 
 fn parse<T: DeserializeOwned>(raw: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(raw).map(|Object(value)| value).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => {
-            // The text names fields and types of our own, nothing of the parser.
-            let message = error.to_string();
-            let message = message.split(" at line ").next().unwrap_or_default().to_owned();
-            Problem::new(ErrorCode::Invalid, format!("The body does not fit: {message}.")).errors(vec![Place {
-                message,
-                pointer: Some(String::new()),
-                ..Place::default()
-            }])
-        }
-        _ => Problem::new(
-            ErrorCode::BadRequest,
-            format!(
-                "The body is no valid JSON: it breaks at line {}, column {}.",
-                error.line(),
-                error.column()
+    serde_json::from_slice(raw)
+        .map(|Object(value)| value)
+        .map_err(|error| match error.classify() {
+            serde_json::error::Category::Data => {
+                // The text names fields and types of our own, nothing of the parser.
+                let message = error.to_string();
+                let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+                Problem::new(ErrorCode::Invalid, format!("The body does not fit: {message}.")).errors(vec![Place {
+                    message,
+                    pointer: Some(String::new()),
+                    ..Place::default()
+                }])
+            }
+            _ => Problem::new(
+                ErrorCode::BadRequest,
+                format!(
+                    "The body is no valid JSON: it breaks at line {}, column {}.",
+                    error.line(),
+                    error.column()
+                ),
             ),
-        ),
-    })
+        })
 }
 
 /// What is written as a JSON object: for itself serde also takes an array of the fields’ values in order.
