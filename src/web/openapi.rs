@@ -288,7 +288,7 @@ fn bound_parameters(operation: &mut Value) {
         let schema = match name {
             "limit" => json!({ "type": "integer", "format": "int32", "minimum": 1, "maximum": PAGE_MAX, "default": PAGE_DEFAULT }),
             "Idempotency-Key" => json!({ "type": "string", "pattern": "^[ -~]*[!-~][ -~]*$", "minLength": 1, "maxLength": 255 }),
-            "If-Match" => json!({ "type": "string", "pattern": "^(\\*|\"[0-9]{1,9}\")$" }),
+            "If-Match" => json!({ "type": "string", "pattern": "^(\\*|\"[0-9]{1,9}\")$", "minLength": 1, "maxLength": 11 }),
             "Last-Event-ID" => json!({ "type": "integer", "format": "int64", "minimum": 0 }),
             _ => continue,
         };

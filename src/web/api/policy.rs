@@ -248,10 +248,11 @@ fn expected(request: &HttpRequest) -> Result<Option<u32>, Problem> {
     if !request.headers().contains_key(header::IF_MATCH) {
         return Ok(None);
     }
+    // What is no version of a policy is not the one that holds.
     let unreadable = || {
         Problem::new(
-            ErrorCode::BadRequest,
-            "If-Match must be the ETag of the policy as it was read, such as \"4\".",
+            ErrorCode::Conflict,
+            "If-Match names no version of the policy: read it, and send its ETag, such as \"4\".",
         )
     };
     match header::IfMatch::parse(request) {
