@@ -11,6 +11,8 @@ export const binary = process.env.STATION_BIN ?? fileURLToPath(new URL('../../ta
 // Agents may reach this machine, because their tests' servers are here.
 const env = {
   ...process.env, AGENTSTATION_RUNTIME_CACHE: join(tmpdir(), 'agentstation-browser-tests'), AGENTSTATION_OUTBOUND_OPEN_CIDRS: '127.0.0.0/8', AGENTSTATION_OUTBOUND_ALLOW_HTTP: 'true',
+  // A file signs in more often in a minute than people do.
+  AGENTSTATION_RATES_SIGN_IN: '10000',
 };
 const START_WITHIN_MS = 30_000;
 

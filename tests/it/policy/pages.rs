@@ -35,7 +35,7 @@ async fn two_editors_do_not_overwrite_each_other() {
         let late = put("\"0\"", json!([])).await.expect(409);
         assert!(late.body.contains("version 1"), "{}", late.body);
         put("\"1\"", rules).await.expect(409);
-        put("nonsense", json!([])).await.expect(400);
+        put("nonsense", json!([])).await.expect(409);
         put("\"1\"", json!([])).await.expect(200);
         let bad = put("", json!([rule("Bad name", "deny", json!({ "model": { "names": [] } }))]))
             .await
