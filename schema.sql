@@ -403,6 +403,13 @@ CREATE TABLE runs (
     input_tokens     INTEGER NOT NULL DEFAULT 0,
     output_tokens    INTEGER NOT NULL DEFAULT 0,
     cost_micros      INTEGER NOT NULL DEFAULT 0,
+    -- Its own and of all runs below it: what its budget is compared with.
+    tree_spent_micros INTEGER NOT NULL DEFAULT 0,
+    tree_reserved_micros INTEGER NOT NULL DEFAULT 0,
+    -- The most that it and the runs below it may cost; NULL where nobody said.
+    budget_micros    INTEGER,
+    -- The API key that it was started with.
+    key_id           TEXT NOT NULL DEFAULT '',
     created_at       INTEGER NOT NULL,
     started_at       INTEGER,
     finished_at      INTEGER,
@@ -677,9 +684,164 @@ CREATE TABLE artifacts (
 CREATE INDEX artifacts_by_digest ON artifacts (org_id, digest);
 CREATE INDEX artifacts_by_run ON artifacts (org_id, run_id);
 
+-- Models -----------------------------------------------------------------------------------------------------------
+
+-- Servers of language models that an admin has named: of an organization, or, without one, the station's own, for all.
+CREATE TABLE providers (
+    id         TEXT PRIMARY KEY NOT NULL,
+    org_id     TEXT REFERENCES orgs (id) ON DELETE CASCADE,
+    name       TEXT NOT NULL,
+    kind       TEXT NOT NULL CHECK (kind IN ('openai', 'anthropic', 'scripted')),
+    -- What it was made from: 'openai', 'openrouter', 'ollama', …; prices are looked up under it.
+    preset     TEXT NOT NULL,
+    base_url   TEXT NOT NULL DEFAULT '',
+    -- Its key, in secrets; none where the server wants none.
+    key_secret_id TEXT REFERENCES secrets (id) ON DELETE SET NULL,
+    -- Of a scripted one: its rules.
+    rules      TEXT NOT NULL DEFAULT '',
+    -- Whether a model without a price costs nothing here; otherwise it is refused.
+    free       INTEGER NOT NULL DEFAULT 0 CHECK (free IN (0, 1)),
+    enabled    INTEGER NOT NULL DEFAULT 1 CHECK (enabled IN (0, 1)),
+    -- JSON of domain::provider::Limits: time-outs, calls at once, tokens in a minute.
+    limits     TEXT NOT NULL DEFAULT '{}',
+    -- JSON list of the models it last said it has.
+    models     TEXT NOT NULL DEFAULT '[]',
+    models_at  INTEGER,
+    version    INTEGER NOT NULL DEFAULT 1,
+    created_by TEXT REFERENCES principals (id) ON DELETE SET NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX providers_by_name ON providers (COALESCE(org_id, ''), name);
+CREATE INDEX providers_by_org ON providers (org_id);
+CREATE INDEX providers_by_maker ON providers (created_by) WHERE created_by IS NOT NULL;
+CREATE INDEX providers_by_key ON providers (key_secret_id) WHERE key_secret_id IS NOT NULL;
+
+-- The names by which agents of a workspace ask models: each a list of providers' models, tried in order.
+CREATE TABLE model_aliases (
+    org_id       TEXT NOT NULL,
+    workspace_id TEXT NOT NULL,
+    name         TEXT NOT NULL,
+    -- JSON list of domain::provider::Link.
+    chain        TEXT NOT NULL,
+    version      INTEGER NOT NULL DEFAULT 1,
+    updated_by   TEXT REFERENCES principals (id) ON DELETE SET NULL,
+    updated_at   INTEGER NOT NULL,
+    PRIMARY KEY (org_id, workspace_id, name),
+    FOREIGN KEY (org_id, workspace_id) REFERENCES workspaces (org_id, id) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+CREATE INDEX model_aliases_by_author ON model_aliases (updated_by) WHERE updated_by IS NOT NULL;
+
+-- What an organization, or without one the station, says a model costs; what it does not say is in the list that ships with the program.
+CREATE TABLE prices (
+    id         TEXT PRIMARY KEY NOT NULL,
+    org_id     TEXT REFERENCES orgs (id) ON DELETE CASCADE,
+    -- A provider's preset or name; '*' for any.
+    provider   TEXT NOT NULL,
+    -- A model's name, in which * stands for any characters.
+    model      TEXT NOT NULL,
+    from_at    INTEGER NOT NULL,
+    -- JSON of domain::price::Tariff.
+    tariff     TEXT NOT NULL,
+    note       TEXT NOT NULL DEFAULT '',
+    created_by TEXT REFERENCES principals (id) ON DELETE SET NULL,
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX prices_by_model ON prices (COALESCE(org_id, ''), provider, model, from_at);
+CREATE INDEX prices_by_org ON prices (org_id);
+CREATE INDEX prices_by_maker ON prices (created_by) WHERE created_by IS NOT NULL;
+
+-- Secrets ----------------------------------------------------------------------------------------------------------
+
+-- The keys that seal secrets, one in use for each organization and one for the station, each sealed by the master key.
+CREATE TABLE data_keys (
+    id         TEXT PRIMARY KEY NOT NULL,
+    org_id     TEXT REFERENCES orgs (id) ON DELETE CASCADE,
+    -- By crypto::seal.
+    wrapped    BLOB NOT NULL,
+    -- Fingerprint of the master key that sealed it.
+    master     TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX data_keys_by_org ON data_keys (org_id, created_at);
+CREATE INDEX data_keys_by_master ON data_keys (master, id);
+
+CREATE TABLE secrets (
+    id           TEXT PRIMARY KEY NOT NULL,
+    -- NULL: the station's.
+    org_id       TEXT REFERENCES orgs (id) ON DELETE CASCADE,
+    -- NULL: of the whole organization.
+    workspace_id TEXT REFERENCES workspaces (id) ON DELETE CASCADE,
+    name         TEXT NOT NULL,
+    -- 'agents' write its name in requests; a 'provider' or a 'channel' has it as its key.
+    purpose      TEXT NOT NULL CHECK (purpose IN ('agents', 'provider', 'channel')),
+    note         TEXT NOT NULL DEFAULT '',
+    -- JSON list of domain::secret::Binding: which agents may send it where.
+    bindings     TEXT NOT NULL DEFAULT '[]',
+    -- The version that is sent.
+    current      INTEGER NOT NULL DEFAULT 1,
+    -- Of the row, for If-Match.
+    version      INTEGER NOT NULL DEFAULT 1,
+    created_by   TEXT REFERENCES principals (id) ON DELETE SET NULL,
+    created_at   INTEGER NOT NULL,
+    updated_at   INTEGER NOT NULL,
+    last_used_at INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX secrets_by_name ON secrets (COALESCE(org_id, ''), COALESCE(workspace_id, ''), purpose, name);
+CREATE INDEX secrets_by_org ON secrets (org_id, purpose, name);
+CREATE INDEX secrets_by_workspace ON secrets (workspace_id) WHERE workspace_id IS NOT NULL;
+CREATE INDEX secrets_by_maker ON secrets (created_by) WHERE created_by IS NOT NULL;
+
+CREATE TABLE secret_versions (
+    secret_id   TEXT NOT NULL REFERENCES secrets (id) ON DELETE CASCADE,
+    number      INTEGER NOT NULL,
+    -- 'sealed' is here; 'env' and 'file' are looked up where place says.
+    source      TEXT NOT NULL CHECK (source IN ('sealed', 'env', 'file')),
+    place       TEXT NOT NULL DEFAULT '',
+    data_key_id TEXT REFERENCES data_keys (id) ON DELETE RESTRICT,
+    sealed      BLOB,
+    created_by  TEXT REFERENCES principals (id) ON DELETE SET NULL,
+    created_at  INTEGER NOT NULL,
+    -- Not sent any more, and its sealed value is gone.
+    destroyed_at INTEGER,
+    PRIMARY KEY (secret_id, number)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX secret_versions_by_data_key ON secret_versions (data_key_id) WHERE data_key_id IS NOT NULL;
+CREATE INDEX secret_versions_by_maker ON secret_versions (created_by) WHERE created_by IS NOT NULL;
+
+-- Which secrets a run has sent: what comes back to it is searched for them, after a restart as well.
+CREATE TABLE run_secrets (
+    run_id    TEXT NOT NULL,
+    org_id    TEXT NOT NULL,
+    secret_id TEXT NOT NULL REFERENCES secrets (id) ON DELETE CASCADE,
+    number    INTEGER NOT NULL,
+    PRIMARY KEY (run_id, secret_id, number),
+    FOREIGN KEY (org_id, run_id) REFERENCES runs (org_id, id) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+CREATE INDEX run_secrets_by_secret ON run_secrets (secret_id);
+CREATE INDEX run_secrets_by_run ON run_secrets (org_id, run_id);
+
+-- Hosts that a run has sent requests to, redirects included.
+CREATE TABLE run_hosts (
+    run_id       TEXT NOT NULL,
+    org_id       TEXT NOT NULL,
+    -- With its port where that is not the usual one.
+    host         TEXT NOT NULL,
+    requests     INTEGER NOT NULL,
+    -- Of these, those that can change something there.
+    writes       INTEGER NOT NULL,
+    sent_bytes   INTEGER NOT NULL,
+    received_bytes INTEGER NOT NULL,
+    first_at     INTEGER NOT NULL,
+    last_at      INTEGER NOT NULL,
+    PRIMARY KEY (run_id, host),
+    FOREIGN KEY (org_id, run_id) REFERENCES runs (org_id, id) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+CREATE INDEX run_hosts_by_run ON run_hosts (org_id, run_id);
+
 -- Money ------------------------------------------------------------------------------------------------------------
 
--- One line a reservation or settlement of one try of one call; outlives the run.
+-- What was used and what it cost: one line for each try of each call, and for what runs use beside calls. Outlives the run.
 CREATE TABLE ledger (
     id          TEXT PRIMARY KEY NOT NULL,
     org_id      TEXT NOT NULL REFERENCES orgs (id) ON DELETE CASCADE,
@@ -687,22 +849,156 @@ CREATE TABLE ledger (
     environment TEXT NOT NULL,
     run_id      TEXT NOT NULL,
     agent_id    TEXT NOT NULL,
+    -- Who started the run, and with which API key; empty where it was none.
+    principal_id TEXT NOT NULL,
+    key_id      TEXT NOT NULL DEFAULT '',
     segment     INTEGER NOT NULL,
     call        INTEGER NOT NULL,
     sub         INTEGER NOT NULL,
     try         INTEGER NOT NULL,
+    -- A correction adds to another line what a new price makes of it.
+    kind        TEXT NOT NULL CHECK (kind IN ('model', 'http', 'tool', 'fuel', 'storage', 'session', 'correction')),
+    -- Of a model: its provider's preset, its provider's name, and the model's name there. Of http the host, of a tool its name.
     provider    TEXT NOT NULL,
+    provider_name TEXT NOT NULL DEFAULT '',
     model       TEXT NOT NULL,
+    -- The line that a correction is about.
+    corrects    TEXT,
     state       TEXT NOT NULL CHECK (state IN ('reserved', 'settled', 'released')),
     reserved_micros INTEGER NOT NULL,
+    -- Below zero only in a correction.
     cost_micros INTEGER NOT NULL DEFAULT 0,
     estimated   INTEGER NOT NULL DEFAULT 0 CHECK (estimated IN (0, 1)),
     input_tokens INTEGER NOT NULL DEFAULT 0,
     cache_read_tokens INTEGER NOT NULL DEFAULT 0,
     cache_write_tokens INTEGER NOT NULL DEFAULT 0,
     output_tokens INTEGER NOT NULL DEFAULT 0,
+    -- Of what is no model call: requests, units of fuel, bytes, seconds.
+    quantity    INTEGER NOT NULL DEFAULT 0,
+    -- When it counts: its reservation; of a correction, that of the line it corrects.
     created_at  INTEGER NOT NULL,
-    settled_at  INTEGER,
-    UNIQUE (org_id, run_id, segment, call, sub, try)
+    settled_at  INTEGER
 ) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX ledger_by_try ON ledger (org_id, run_id, segment, call, sub, try, kind) WHERE kind IN ('model', 'http', 'tool');
+CREATE INDEX ledger_by_run ON ledger (org_id, run_id, segment);
 CREATE INDEX ledger_by_time ON ledger (org_id, created_at);
+CREATE INDEX ledger_by_correction ON ledger (corrects) WHERE corrects IS NOT NULL;
+
+-- The ledger's settled lines, summed over quarters of an hour: what dashboards read. Every zone's days begin with one.
+CREATE TABLE spending (
+    org_id       TEXT NOT NULL REFERENCES orgs (id) ON DELETE CASCADE,
+    -- Milliseconds at which the quarter began.
+    quarter      INTEGER NOT NULL,
+    workspace_id TEXT NOT NULL,
+    agent_id     TEXT NOT NULL,
+    principal_id TEXT NOT NULL,
+    key_id       TEXT NOT NULL,
+    kind         TEXT NOT NULL,
+    provider_name TEXT NOT NULL,
+    model        TEXT NOT NULL,
+    calls        INTEGER NOT NULL,
+    estimated    INTEGER NOT NULL,
+    cost_micros  INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    cache_read_tokens INTEGER NOT NULL,
+    cache_write_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    quantity     INTEGER NOT NULL,
+    PRIMARY KEY (org_id, quarter, workspace_id, agent_id, principal_id, key_id, kind, provider_name, model)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE budgets (
+    id           TEXT PRIMARY KEY NOT NULL,
+    org_id       TEXT NOT NULL REFERENCES orgs (id) ON DELETE CASCADE,
+    name         TEXT NOT NULL,
+    -- What it covers; target is the id of that workspace, agent, principal or key, empty for the organization.
+    scope        TEXT NOT NULL CHECK (scope IN ('org', 'workspace', 'agent', 'principal', 'key')),
+    target       TEXT NOT NULL DEFAULT '',
+    limit_micros INTEGER NOT NULL,
+    -- domain::budget::Period, and the zone by whose clock it begins.
+    period       TEXT NOT NULL CHECK (period IN ('day', 'week', 'month', 'once')),
+    time_zone    TEXT NOT NULL DEFAULT 'UTC',
+    on_exhausted TEXT NOT NULL DEFAULT 'hold' CHECK (on_exhausted IN ('hold', 'fail')),
+    -- For a time: so much more.
+    raise_micros INTEGER NOT NULL DEFAULT 0,
+    raise_until  INTEGER,
+    version      INTEGER NOT NULL DEFAULT 1,
+    created_by   TEXT REFERENCES principals (id) ON DELETE SET NULL,
+    created_at   INTEGER NOT NULL,
+    updated_at   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX budgets_by_org ON budgets (org_id, id);
+CREATE INDEX budgets_by_target ON budgets (org_id, scope, target);
+CREATE INDEX budgets_by_maker ON budgets (created_by) WHERE created_by IS NOT NULL;
+
+-- Sums of the ledger over a budget's windows, kept in the transactions that write the ledger. Made from the ledger when first looked at.
+CREATE TABLE budget_windows (
+    budget_id    TEXT NOT NULL REFERENCES budgets (id) ON DELETE CASCADE,
+    starts_at    INTEGER NOT NULL,
+    -- NULL: never.
+    ends_at      INTEGER,
+    spent_micros INTEGER NOT NULL,
+    reserved_micros INTEGER NOT NULL,
+    -- The highest percentage that was told, so that each is told once.
+    alerted      INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (budget_id, starts_at)
+) STRICT, WITHOUT ROWID;
+
+-- What people of an organization are told; each has read it or not.
+CREATE TABLE notifications (
+    id         TEXT PRIMARY KEY NOT NULL,
+    org_id     TEXT NOT NULL REFERENCES orgs (id) ON DELETE CASCADE,
+    -- Only those of at least this role see it.
+    min_role   TEXT NOT NULL CHECK (min_role IN ('owner', 'admin', 'builder', 'operator', 'viewer')),
+    tone       TEXT NOT NULL CHECK (tone IN ('ok', 'info', 'wait', 'fail')),
+    title      TEXT NOT NULL,
+    body       TEXT NOT NULL DEFAULT '',
+    -- A path of the station.
+    link       TEXT NOT NULL DEFAULT '',
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX notifications_by_org ON notifications (org_id, id);
+
+-- Up to which notification somebody has read.
+CREATE TABLE notifications_read (
+    org_id       TEXT NOT NULL REFERENCES orgs (id) ON DELETE CASCADE,
+    principal_id TEXT NOT NULL REFERENCES principals (id) ON DELETE CASCADE,
+    up_to        TEXT NOT NULL,
+    PRIMARY KEY (org_id, principal_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX notifications_read_by_principal ON notifications_read (principal_id);
+
+-- Where an organization's alerts go beside the station itself.
+CREATE TABLE channels (
+    id         TEXT PRIMARY KEY NOT NULL,
+    org_id     TEXT NOT NULL REFERENCES orgs (id) ON DELETE CASCADE,
+    name       TEXT NOT NULL,
+    kind       TEXT NOT NULL CHECK (kind IN ('mail', 'slack', 'webhook')),
+    -- Of mail: the address. Of the others the host, for people; the whole address is a secret.
+    target     TEXT NOT NULL,
+    secret_id  TEXT REFERENCES secrets (id) ON DELETE SET NULL,
+    enabled    INTEGER NOT NULL DEFAULT 1 CHECK (enabled IN (0, 1)),
+    version    INTEGER NOT NULL DEFAULT 1,
+    -- Of the last letter or call: when, and what went wrong.
+    last_at    INTEGER,
+    last_error TEXT NOT NULL DEFAULT '',
+    created_by TEXT REFERENCES principals (id) ON DELETE SET NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    UNIQUE (org_id, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX channels_by_secret ON channels (secret_id) WHERE secret_id IS NOT NULL;
+CREATE INDEX channels_by_maker ON channels (created_by) WHERE created_by IS NOT NULL;
+
+-- Notifications that are still to go out through a channel.
+CREATE TABLE deliveries (
+    notification_id TEXT NOT NULL REFERENCES notifications (id) ON DELETE CASCADE,
+    channel_id      TEXT NOT NULL REFERENCES channels (id) ON DELETE CASCADE,
+    org_id          TEXT NOT NULL REFERENCES orgs (id) ON DELETE CASCADE,
+    tries           INTEGER NOT NULL DEFAULT 0,
+    due_at          INTEGER NOT NULL,
+    PRIMARY KEY (notification_id, channel_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX deliveries_due ON deliveries (due_at);
+CREATE INDEX deliveries_by_channel ON deliveries (channel_id);
+CREATE INDEX deliveries_by_org ON deliveries (org_id);

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod audit;
+pub mod budget;
 pub mod call;
 pub mod chat;
 pub mod error;
@@ -19,9 +20,12 @@ pub mod permission;
 pub mod placeholder;
 pub mod plan;
 pub mod policy;
+pub mod price;
+pub mod provider;
 pub mod rate;
 pub mod retry;
 pub mod run;
+pub mod secret;
 pub mod supersede;
 pub mod time;
 pub mod wait;

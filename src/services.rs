@@ -21,6 +21,7 @@ pub mod javascript;
 pub mod keys;
 pub mod mail;
 pub mod members;
+pub mod models;
 pub mod orgs;
 pub mod overview;
 pub mod passkeys;

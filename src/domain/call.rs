@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::chat::{ChatReply, ChatRequest};
+use super::chat::{ChatReply, ChatRequest, ChatTool};
 use super::failure::{Failure, codes};
 use super::id::RunId;
 use super::wait::{Answer, ApprovalRequest, AskRequest, Decision, Handle, Message, Ready, Wait};
@@ -175,6 +175,12 @@ pub enum Call {
     WaitsClose {
         handle: Handle,
     },
+    ToolsDescribe {},
+    ToolsCall {
+        name: String,
+        /// A JSON object.
+        arguments: serde_json::Value,
+    },
 }
 
 impl Call {
@@ -200,6 +206,8 @@ impl Call {
             Self::WaitsOpen(_) => "waits.open",
             Self::WaitsAny { .. } => "waits.any",
             Self::WaitsClose { .. } => "waits.close",
+            Self::ToolsDescribe {} => "tools.describe",
+            Self::ToolsCall { .. } => "tools.call",
         }
     }
 
@@ -260,6 +268,9 @@ pub enum Reply {
     Answer(Answer),
     Handle(Handle),
     Ready(Option<Ready>),
+    Tools(Vec<ChatTool>),
+    /// JSON.
+    ToolResult(String),
 }
 
 /// How a call ended; its JSON is the journal's response.
@@ -297,6 +308,8 @@ impl Reply {
             "agents.ask" => matches!(self, Self::Answer(_)),
             "waits.open" => matches!(self, Self::Handle(_)),
             "waits.any" => matches!(self, Self::Ready(_)),
+            "tools.describe" => matches!(self, Self::Tools(_)),
+            "tools.call" => matches!(self, Self::ToolResult(_)),
             _ => false,
         }
     }

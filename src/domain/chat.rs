@@ -89,4 +89,7 @@ pub struct ChatReply {
     pub tool_calls: Vec<ToolCall>,
     pub finish: FinishReason,
     pub usage: Usage,
+    /// What the station counts for it, in micro-dollars; filled in by whoever knows the price.
+    #[serde(default)]
+    pub cost_micros: u64,
 }

@@ -31,6 +31,39 @@ pub fn allows(pattern: &str, url: &Url) -> bool {
     }
 }
 
+/// Whether a path begins so, read as most servers read it: escapes undone, several slashes as one.
+pub fn path_begins(path: &str, prefix: &str) -> bool {
+    prefix.is_empty() || plain_path(path).starts_with(prefix.as_bytes())
+}
+
+fn plain_path(path: &str) -> Vec<u8> {
+    let mut plain: Vec<u8> = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let [first, after @ ..] = rest {
+        let (byte, after) = match (first, after) {
+            (b'%', [high, low, after @ ..]) => match (nibble(*high), nibble(*low)) {
+                (Some(high), Some(low)) => (high << 4 | low, after),
+                _ => (*first, rest.get(1..).unwrap_or_default()),
+            },
+            _ => (*first, after),
+        };
+        if byte != b'/' || plain.last() != Some(&b'/') {
+            plain.push(byte);
+        }
+        rest = after;
+    }
+    plain
+}
+
+const fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -135,6 +135,19 @@ ids! {
     InvitationId = "inv";
     /// A person's passkey.
     PasskeyId = "pky";
+    /// A server of language models.
+    ProviderId = "prv";
+    /// What a model costs from a date on.
+    PriceId = "prc";
+    SecretId = "sec";
+    /// A key that seals secrets.
+    DataKeyId = "dek";
+    /// A limit on money over a time.
+    BudgetId = "bud";
+    /// Something that people are told.
+    NotificationId = "ntf";
+    /// Where notifications go beside the station.
+    ChannelId = "chn";
     /// A line of the ledger.
     LedgerId = "led";
     /// One request to the server, as quoted in errors and logs.

@@ -59,6 +59,31 @@ impl Price {
     }
 }
 
+/// What one call used and cost, and who was paid.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Charge {
+    /// As prices know it: a provider's preset such as `openai`.
+    pub provider: String,
+    /// The provider's own name, as an admin gave it.
+    pub provider_name: String,
+    /// The provider's name of the model; of an HTTP request the host, of a tool its name.
+    pub model: String,
+    pub usage: Usage,
+    pub cost_micros: u64,
+    /// Whether `usage` is a guess because the answer broke off or nobody counted.
+    pub estimated: bool,
+}
+
+/// What is known of a call's cost when it has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Charged {
+    /// It cost nothing, or was never sent.
+    Nothing,
+    Known(Charge),
+    /// It was given up under way: it counts as all that was reserved for it.
+    Unknown,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -45,6 +45,17 @@ codes! {
         PolicyRead = "policy:read",
         PolicyManage = "policy:manage",
         AuditRead = "audit:read",
+        /// See providers, model aliases and prices.
+        ModelsRead = "models:read",
+        /// Change providers, their keys, model aliases and prices.
+        ModelsManage = "models:manage",
+        /// See what was spent, and the budgets.
+        CostsRead = "costs:read",
+        /// Change budgets, raise them, and change where alerts go.
+        BudgetsManage = "budgets:manage",
+        /// See which secrets there are; nobody sees their values.
+        SecretsRead = "secrets:read",
+        SecretsManage = "secrets:manage",
         /// Look after the station itself: organizations, plans, mail, security. Of station admins only.
         StationManage = "station:manage",
     }
@@ -60,10 +71,19 @@ impl Permission {
             | Self::ApprovalsRead
             | Self::OrgRead
             | Self::KeysOwn
-            | Self::PolicyRead => Role::Viewer,
+            | Self::PolicyRead
+            | Self::ModelsRead
+            | Self::CostsRead => Role::Viewer,
             Self::RunsStart | Self::RunsCancel | Self::RunsMessage | Self::ApprovalsDecide => Role::Operator,
-            Self::AgentsWrite => Role::Builder,
-            Self::OrgManage | Self::MembersManage | Self::KeysManage | Self::PolicyManage | Self::AuditRead => Role::Admin,
+            Self::AgentsWrite | Self::SecretsRead => Role::Builder,
+            Self::OrgManage
+            | Self::MembersManage
+            | Self::KeysManage
+            | Self::PolicyManage
+            | Self::AuditRead
+            | Self::ModelsManage
+            | Self::BudgetsManage
+            | Self::SecretsManage => Role::Admin,
             Self::OrgOwn => Role::Owner,
             Self::StationManage => return None,
         })
@@ -90,6 +110,12 @@ impl Permission {
             Self::PolicyRead => "See the policy",
             Self::PolicyManage => "Change the policy",
             Self::AuditRead => "Read the audit log",
+            Self::ModelsRead => "See model providers, aliases and prices",
+            Self::ModelsManage => "Change model providers, aliases and prices",
+            Self::CostsRead => "See what was spent, and the budgets",
+            Self::BudgetsManage => "Change budgets and where alerts go",
+            Self::SecretsRead => "See which secrets there are",
+            Self::SecretsManage => "Set, change and remove secrets",
             Self::StationManage => "Look after the station itself",
         }
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub use capabilities::{Verdict, of_capabilities};
 pub use decide::{Facts, decide, secrets_of};
 pub use difference::{Changed, difference};
-pub use matching::Thing;
+pub use matching::{Thing, is_like};
 pub use rules::{Approvers, Effect, Rule, Rules, What, Wrong};
 pub use words::{DEFAULTS, of_approvers};
 

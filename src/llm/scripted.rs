@@ -69,6 +69,7 @@ impl Scripted {
             },
             tool_calls: made.tool_calls,
             usage: Usage::default(),
+            cost_micros: 0,
         };
         reply.usage = tokens::estimate_usage(request, &reply);
         let pace = matched.and_then(|(rule, _)| rule.pause());

@@ -26,6 +26,7 @@ pub(crate) mod javascript {
             "agentstation:agent/waits": super::agent::agentstation::agent::waits,
             "agentstation:agent/agents": super::agent::agentstation::agent::agents,
             "agentstation:agent/inbox": super::agent::agentstation::agent::inbox,
+            "agentstation:agent/tools": super::agent::agentstation::agent::tools,
             "agentstation:agent/approvals": super::agent::agentstation::agent::approvals,
         },
     });

@@ -14,6 +14,7 @@ use crate::domain::call::{Call, CallResult, EffectClass, fingerprint};
 use crate::domain::failure::{EndReason, Failure, FailureCode};
 use crate::domain::journal::{Lane, NewEntry, Payload, Phase, kind};
 use crate::domain::limits::{AgentLimits, PAYLOAD_BYTES_MAX};
+use crate::domain::money::Charged;
 use crate::domain::time::Timestamp;
 
 pub(crate) use timeline::TimelineCall;
@@ -430,8 +431,7 @@ impl Exchange {
 fn given_up(failure: Failure) -> Performed {
     Performed {
         result: CallResult::Failed(failure),
-        usage: None,
-        estimated: true,
+        charged: Charged::Unknown,
         first_token_ms: None,
     }
 }

@@ -11,6 +11,7 @@ mod memory;
 mod models;
 mod random;
 mod timeline;
+mod tools;
 mod waits;
 
 use std::sync::Arc;
@@ -60,7 +61,7 @@ type LinkPart = fn(&mut LinkerInstance<'_, Guest>) -> wasmtime::Result<()>;
 
 /// Links every interface.
 pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    let parts: [(&str, LinkPart); 12] = [
+    let parts: [(&str, LinkPart); 13] = [
         ("models", models::link),
         ("http", http::link),
         ("memory", memory::link),
@@ -73,6 +74,7 @@ pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         ("inbox", inbox::link),
         ("agents", agents::link),
         ("waits", waits::link),
+        ("tools", tools::link),
     ];
     for (name, part) in parts {
         part(&mut linker.instance(&interface_name(name))?)?;

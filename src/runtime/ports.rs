@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::call::{Call, CallResult, EffectClass};
 use crate::domain::failure::EndReason;
 use crate::domain::journal::NewEntry;
+use crate::domain::money::Charged;
 use crate::domain::time::Timestamp;
 
 /// Why the outside could not do its part. The run is left as it is, to go on from its journal.
@@ -111,9 +112,7 @@ pub trait Port: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Performed {
     pub result: CallResult,
-    pub usage: Option<crate::domain::money::Usage>,
-    /// Whether `usage` is a guess because the answer broke off.
-    pub estimated: bool,
+    pub charged: Charged,
     /// From the start of a streamed reply to its first text.
     pub first_token_ms: Option<u64>,
 }
@@ -123,8 +122,7 @@ impl Performed {
     pub const fn free(result: CallResult) -> Self {
         Self {
             result,
-            usage: None,
-            estimated: false,
+            charged: Charged::Nothing,
             first_token_ms: None,
         }
     }

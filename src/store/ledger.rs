@@ -3,7 +3,7 @@
 use rusqlite::named_params;
 
 use super::{Error, Reader, Tx};
-use crate::domain::id::{AgentId, LedgerId, OrgId, RunId, WorkspaceId};
+use crate::domain::id::{AgentId, LedgerId, OrgId, PrincipalId, RunId, WorkspaceId};
 use crate::domain::money::Usage;
 use crate::domain::run::Environment;
 use crate::domain::time::Timestamp;
@@ -13,13 +13,14 @@ pub(super) const OF_SEGMENT: &str = "SELECT COALESCE(sum(CASE state WHEN 'reserv
 pub(super) const OF_RUN: &str = "SELECT COALESCE(sum(CASE state WHEN 'reserved' THEN reserved_micros ELSE cost_micros END), 0)
     FROM ledger WHERE org_id = :org AND run_id = :run";
 pub(super) const RESERVE: &str = "INSERT INTO ledger
-    (id, org_id, workspace_id, environment, run_id, agent_id, segment, call, sub, try, provider, model, state, reserved_micros, created_at)
-    VALUES (:id, :org, :workspace, :environment, :run, :agent, :segment, :call, :sub, :try, :provider, :model, 'reserved', :reserved, :now)";
+    (id, org_id, workspace_id, environment, run_id, agent_id, principal_id, segment, call, sub, try, kind, provider, model, state, reserved_micros,
+     created_at)
+    VALUES (:id, :org, :workspace, :environment, :run, :agent, :principal, :segment, :call, :sub, :try, 'model', :provider, :model, 'reserved', :reserved, :now)";
 pub(super) const SETTLE: &str = "UPDATE ledger SET state = :state, cost_micros = :cost, estimated = :estimated, input_tokens = :input,
     cache_read_tokens = :cache_read, cache_write_tokens = :cache_write, output_tokens = :output, settled_at = :now
-    WHERE org_id = :org AND run_id = :run AND segment = :segment AND call = :call AND sub = :sub AND try = :try AND state = 'reserved'";
+    WHERE org_id = :org AND run_id = :run AND segment = :segment AND call = :call AND sub = :sub AND try = :try AND kind = 'model' AND state = 'reserved'";
 pub(super) const SETTLE_LOST: &str = "UPDATE ledger SET state = 'settled', cost_micros = reserved_micros, estimated = 1, settled_at = :now
-    WHERE org_id = :org AND run_id = :run AND segment = :segment AND call = :call AND sub = :sub AND state = 'reserved'
+    WHERE org_id = :org AND run_id = :run AND segment = :segment AND call = :call AND sub = :sub AND kind = 'model' AND state = 'reserved'
     RETURNING cost_micros";
 pub(super) const SETTLE_LEFT: &str = "UPDATE ledger SET state = 'settled', cost_micros = reserved_micros, estimated = 1, settled_at = :now
     WHERE org_id = :org AND run_id = :run AND state = 'reserved' RETURNING cost_micros";
@@ -31,6 +32,8 @@ pub(super) const ADD_TO_RUN: &str = "UPDATE runs SET input_tokens = input_tokens
 pub struct Reservation {
     pub run: RunId,
     pub agent: AgentId,
+    /// Who started the run.
+    pub principal: PrincipalId,
     pub environment: Environment,
     pub segment: u32,
     pub call: u32,
@@ -66,7 +69,7 @@ pub fn reserve(tx: &Tx<'_>, org: OrgId, workspace: WorkspaceId, reservation: &Re
         RESERVE,
         named_params! {
             ":id": LedgerId::new(reservation.at), ":org": org, ":workspace": workspace, ":environment": reservation.environment,
-            ":run": reservation.run, ":agent": reservation.agent, ":segment": reservation.segment, ":call": reservation.call,
+            ":run": reservation.run, ":agent": reservation.agent, ":principal": reservation.principal, ":segment": reservation.segment, ":call": reservation.call,
             ":sub": reservation.sub, ":try": reservation.tries, ":provider": reservation.provider, ":model": reservation.model,
             ":reserved": reservation.reserved_micros as i64, ":now": reservation.at,
         },

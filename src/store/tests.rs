@@ -496,7 +496,7 @@ async fn every_table_is_strict_and_every_foreign_key_has_an_index() {
                 for name in names {
                     let columns = connection
                         .prepare("SELECT name FROM pragma_index_info(?1) ORDER BY seqno")?
-                        .query_map([name], |row| row.get(0))?
+                        .query_map([name], |row| Ok(row.get::<_, Option<String>>(0)?.unwrap_or_default()))?
                         .collect::<Result<_, _>>()?;
                     indexes.push(columns);
                 }

@@ -9,7 +9,7 @@ use rquickjs::{Ctx, Function, Persistent, Result, Value};
 
 use crate::abi::Failure;
 use crate::abi::agentstation::agent::calls::{self, Call, Reply};
-use crate::abi::agentstation::agent::{agents, approvals, artifacts, clock, http, inbox, memory, models, waits};
+use crate::abi::agentstation::agent::{agents, approvals, artifacts, clock, http, inbox, memory, models, tools, waits};
 use crate::replies::write_reply;
 use crate::requests::read_call;
 
@@ -89,5 +89,7 @@ fn make_one(call: &Call) -> Reply {
         Call::WaitsOpen(wait) => Reply::WaitsOpen(waits::open(wait)),
         Call::WaitsAny(request) => Reply::WaitsAny(waits::any(request)),
         Call::WaitsClose(handle) => Reply::WaitsClose(waits::close(*handle)),
+        Call::ToolsDescribe => Reply::ToolsDescribe(tools::describe()),
+        Call::ToolsCall(request) => Reply::ToolsCall(tools::call(request)),
     }
 }

@@ -320,6 +320,16 @@
     list: () => call("artifacts-list"),
   };
 
+  const tools = {
+    describe: () => call("tools-describe"),
+    /** The tool's result, parsed. */
+    async call(name, given = {}) {
+      const what = "station.tools.call";
+      const result = await call("tools-call", { name: text(name, `${what} name`), arguments: json(fields(given, `${what} arguments`, Object.keys(given ?? {})), `${what} arguments`) });
+      return parse(result);
+    },
+  };
+
   const { approvals, inbox, agents, waits, sleep } = waiting({
     host, call, StationError, httpRequest, chatRequest,
     checks: { text, count, optionalCount, oneOf, list, fields, json, optionalJson },
@@ -378,6 +388,7 @@
     models: Object.freeze(models),
     http: Object.freeze(http),
     memory: Object.freeze(memory),
+    tools: Object.freeze(tools),
     artifacts: Object.freeze(artifacts),
     timeline: Object.freeze(timeline),
     approvals: Object.freeze(approvals),

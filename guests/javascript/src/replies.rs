@@ -4,7 +4,7 @@ use rquickjs::{Array, Ctx, IntoJs, Null, Object, Result, TypedArray, Undefined, 
 
 use crate::abi::Failure;
 use crate::abi::agentstation::agent::calls::Reply;
-use crate::abi::agentstation::agent::{agents, approvals, artifacts, http, inbox, memory, models, waits};
+use crate::abi::agentstation::agent::{agents, approvals, artifacts, http, inbox, memory, models, tools, waits};
 
 /// A reply, or the failure that the call rejects with.
 type Settled<'js> = std::result::Result<Value<'js>, Failure>;
@@ -33,6 +33,8 @@ pub fn write_reply<'js>(ctx: &Ctx<'js>, reply: Reply) -> Result<Settled<'js>> {
         Reply::AgentsStart(reply) => settle(reply, |run| run.into_js(ctx)),
         Reply::AgentsAsk(reply) => settle(reply, |answer| write_answer(ctx, answer)),
         Reply::WaitsOpen(reply) => settle(reply, |handle| handle.into_js(ctx)),
+        Reply::ToolsDescribe(reply) => settle(reply, |tools| write_list(ctx, tools, write_tool)),
+        Reply::ToolsCall(reply) => settle(reply, |result| result.into_js(ctx)),
         Reply::WaitsAny(reply) => settle(reply, |ready| write_option(ctx, ready, write_ready)),
     }
 }
@@ -43,6 +45,8 @@ fn write_chat<'js>(ctx: &Ctx<'js>, reply: models::ChatReply) -> Result<Value<'js
     usage.set("cacheReadTokens", float(reply.usage.cache_read_tokens))?;
     usage.set("cacheWriteTokens", float(reply.usage.cache_write_tokens))?;
     usage.set("outputTokens", float(reply.usage.output_tokens))?;
+
+    usage.set("costMicros", float(reply.usage.cost_micros))?;
 
     let to = Object::new(ctx.clone())?;
     to.set("model", reply.model)?;
@@ -153,6 +157,15 @@ fn write_answer<'js>(ctx: &Ctx<'js>, answer: agents::Answer) -> Result<Value<'js
     to.set("text", answer.text)?;
     to.set("output", answer.output)?;
     write_extra(ctx, &to, answer.extra)?;
+    Ok(to.into_value())
+}
+
+fn write_tool<'js>(ctx: &Ctx<'js>, tool: tools::Tool) -> Result<Value<'js>> {
+    let to = Object::new(ctx.clone())?;
+    to.set("name", tool.name)?;
+    to.set("description", tool.description)?;
+    to.set("parameters", ctx.json_parse(tool.parameters)?)?;
+    write_extra(ctx, &to, tool.extra)?;
     Ok(to.into_value())
 }
 

@@ -3,7 +3,7 @@
 use rquickjs::{Array, Ctx, Error, FromJs, Object, Result, TypedArray, Value};
 
 use crate::abi::agentstation::agent::calls::Call;
-use crate::abi::agentstation::agent::{agents, approvals, artifacts, http, memory, models, waits};
+use crate::abi::agentstation::agent::{agents, approvals, artifacts, http, memory, models, tools, waits};
 use crate::host::read_bytes;
 
 pub fn read_call<'js>(ctx: &Ctx<'js>, kind: &str, request: Value<'js>) -> Result<Call> {
@@ -15,6 +15,7 @@ pub fn read_call<'js>(ctx: &Ctx<'js>, kind: &str, request: Value<'js>) -> Result
         "inbox-reply" => Call::InboxReply(String::from_js(ctx, request)?),
         "inbox-receive" => Call::InboxReceive(Option::<f64>::from_js(ctx, request)?.map(whole_of)),
         "waits-close" => Call::WaitsClose(handle_of(f64::from_js(ctx, request)?)),
+        "tools-describe" => Call::ToolsDescribe,
         structured => {
             let from = Object::from_js(ctx, request)?;
             match structured {
@@ -56,6 +57,11 @@ pub fn read_call<'js>(ctx: &Ctx<'js>, kind: &str, request: Value<'js>) -> Result
                     extra: None,
                 }),
                 "agents-ask" => Call::AgentsAsk(read_ask(&from)?),
+                "tools-call" => Call::ToolsCall(tools::ToolRequest {
+                    name: from.get("name")?,
+                    arguments: from.get("arguments")?,
+                    extra: from.get("extra")?,
+                }),
                 "waits-open" => Call::WaitsOpen(read_wait(&from)?),
                 "waits-any" => Call::WaitsAny(waits::AnyRequest {
                     handles: from.get::<_, Vec<f64>>("handles")?.into_iter().map(handle_of).collect(),

@@ -96,6 +96,10 @@ fn by_default(granted: &Capabilities, call: &Call) -> Decision {
         Call::AgentsStart { agent, .. } => grants(granted.agents.contains(agent), "manifest.agents", &|| {
             format!("the manifest does not let it start “{agent}”; add it to capabilities.agents")
         }),
+        Call::ToolsDescribe {} => Decision::Allow("own-tools".into()),
+        Call::ToolsCall { name, .. } => grants(granted.tools.contains(name), "manifest.tools", &|| {
+            format!("the manifest grants no tool “{name}”; add it to capabilities.tools")
+        }),
         // A person answers, time passes, or a run that this one started does: none of it reaches further than that run may.
         Call::ClockSleep { .. }
         | Call::ApprovalsRequest(_)

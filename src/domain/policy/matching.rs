@@ -3,6 +3,7 @@
 use url::Url;
 
 use super::rules::{Http, Names, Per, What};
+use crate::domain::grant::path_begins;
 
 /// One thing that an action touches. Each is decided on its own.
 #[derive(Clone, Debug)]
@@ -54,7 +55,7 @@ impl Http {
                 .hosts
                 .iter()
                 .any(|pattern| covers_host(pattern, host, url.port_or_known_default()))
-            && begins_with(url.path(), &self.path_prefix)
+            && path_begins(url.path(), &self.path_prefix)
     }
 
     pub(super) fn takes_method(&self, method: &str) -> bool {
@@ -63,7 +64,7 @@ impl Http {
 }
 
 /// Whether `name` is like `pattern`, in which `*` stands for any characters.
-pub(super) fn is_like(pattern: &str, name: &str) -> bool {
+pub fn is_like(pattern: &str, name: &str) -> bool {
     let mut pieces = pattern.split('*');
     let Some(mut rest) = name.strip_prefix(pieces.next().unwrap_or_default()) else {
         return false;
@@ -111,39 +112,6 @@ pub(super) fn is_below(host: &str, parent: &str) -> bool {
     host.strip_suffix(parent)
         .and_then(|below| below.strip_suffix('.'))
         .is_some_and(|below| !below.is_empty())
-}
-
-/// Whether a path begins so, read as most servers read it: escapes undone, several slashes as one.
-fn begins_with(path: &str, prefix: &str) -> bool {
-    prefix.is_empty() || plain_path(path).starts_with(prefix.as_bytes())
-}
-
-fn plain_path(path: &str) -> Vec<u8> {
-    let mut plain: Vec<u8> = Vec::with_capacity(path.len());
-    let mut rest = path.as_bytes();
-    while let [first, after @ ..] = rest {
-        let (byte, after) = match (first, after) {
-            (b'%', [high, low, after @ ..]) => match (nibble(*high), nibble(*low)) {
-                (Some(high), Some(low)) => (high << 4 | low, after),
-                _ => (*first, rest.get(1..).unwrap_or_default()),
-            },
-            _ => (*first, after),
-        };
-        if byte != b'/' || plain.last() != Some(&b'/') {
-            plain.push(byte);
-        }
-        rest = after;
-    }
-    plain
-}
-
-const fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -234,6 +234,7 @@ impl Assembly {
             tool_calls,
             finish,
             usage: Usage::default(),
+            cost_micros: 0,
         }
     }
 }

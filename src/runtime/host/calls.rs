@@ -7,7 +7,7 @@ use super::super::bindings::wit::types::Failure as WitFailure;
 use super::super::exchange::Exchange;
 use super::{
     Guest, Prepared, agents, approvals, artifacts, clock, done, enter, expect_reply, failure_out, http, inbox, memory, mismatch, models,
-    reply_of, trap, waits,
+    reply_of, tools, trap, waits,
 };
 use crate::domain::call::Reply;
 use crate::domain::failure::{Failure, FailureCode};
@@ -35,6 +35,8 @@ enum Shape {
     WaitOpen,
     WaitAny,
     WaitClose,
+    ToolsDescribe,
+    ToolCall,
 }
 
 fn prepare(call: WitCall) -> (Shape, Prepared) {
@@ -58,6 +60,8 @@ fn prepare(call: WitCall) -> (Shape, Prepared) {
         WitCall::WaitsOpen(wait) => (Shape::WaitOpen, waits::open(wait)),
         WitCall::WaitsAny(request) => (Shape::WaitAny, waits::any(request)),
         WitCall::WaitsClose(handle) => (Shape::WaitClose, waits::close(handle)),
+        WitCall::ToolsDescribe => (Shape::ToolsDescribe, tools::describe()),
+        WitCall::ToolsCall(request) => (Shape::ToolCall, tools::call(request)),
     }
 }
 
@@ -82,6 +86,8 @@ async fn shape(shape: Shape, result: Result<Reply, WitFailure>, exchange: &Excha
         Shape::WaitOpen => WitReply::WaitsOpen(waits::opened(result)),
         Shape::WaitAny => WitReply::WaitsAny(waits::first(result)),
         Shape::WaitClose => WitReply::WaitsClose(done(result)),
+        Shape::ToolsDescribe => WitReply::ToolsDescribe(tools::described(result)),
+        Shape::ToolCall => WitReply::ToolsCall(tools::called(result)),
     })
 }
 

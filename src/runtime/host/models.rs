@@ -119,6 +119,7 @@ fn reply_out(reply: ChatReply) -> wit::ChatReply {
             cache_read_tokens: reply.usage.cache_read_tokens,
             cache_write_tokens: reply.usage.cache_write_tokens,
             output_tokens: reply.usage.output_tokens,
+            cost_micros: reply.cost_micros,
         },
         extra: None,
     }

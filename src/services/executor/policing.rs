@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::policy as policies;
+use super::super::{models, policy as policies};
 use super::begin::{Batch, Done};
 use super::{decisions, summary};
 use crate::domain::call::{Call, CallResult, EffectClass, fingerprint};
@@ -61,11 +61,9 @@ impl Batch<'_> {
     /// The most that a call can cost.
     pub(super) fn most_micros(&self, call: &Call) -> u64 {
         match call {
-            Call::ModelsChat(request) => self
-                .app
-                .models
-                .get(&request.model)
-                .map_or(0, |model| model.worst_case_micros(request)),
+            Call::ModelsChat(request) => {
+                models::find(self.app, self.caller.scope(), &request.model).map_or(0, |model| model.worst_case_micros(request))
+            }
             _ => 0,
         }
     }

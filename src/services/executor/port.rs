@@ -11,8 +11,8 @@ use super::super::Error;
 use super::super::agents::load_version;
 use super::super::app::App;
 use super::super::feed::Publisher;
-use super::super::waits;
 use super::super::warm::{Fence, KEPT_FOR, Place};
+use super::super::{models, waits};
 use super::begin::Batch;
 use super::caller::{Caller, Rights};
 use super::children::{Asked, Startable};
@@ -22,7 +22,7 @@ use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::hex;
 use crate::domain::id::RunId;
 use crate::domain::journal::{NewEntry, Payload, Phase};
-use crate::domain::money::Usage;
+use crate::domain::money::{Charge, Charged};
 use crate::domain::policy;
 use crate::domain::run::{Hold, RunState};
 use crate::domain::time::Timestamp;
@@ -318,11 +318,12 @@ fn reservation(app: &App, caller: &Caller, intended: &Intended, now: Timestamp) 
     let Call::ModelsChat(request) = &intended.pending.call else {
         return None;
     };
-    let model = app.models.get(&request.model)?;
+    let model = models::find(app, caller.scope(), &request.model)?;
     let entry = &intended.pending.entry;
     Some(ledger::Reservation {
         run: caller.run,
         agent: caller.agent,
+        principal: caller.started_by,
         environment: caller.environment.clone(),
         segment: entry.segment,
         call: entry.call.unwrap_or(0),
@@ -487,7 +488,7 @@ impl Port for RunPort {
                     let (segment, call, sub) = (entry.segment, entry.call.unwrap_or(0), entry.sub);
                     let tries = intended.tries;
                     let show = |text: &str| self.publisher.delta(segment, call, sub, tries, text);
-                    effects::chat(&self.app, request, &show).await
+                    effects::chat(&self.app, self.caller.scope(), request, &show).await
                 }
                 other => {
                     let text = format!("{} has no effect outside this station", other.function());
@@ -525,9 +526,9 @@ impl Port for RunPort {
                     if is_chat {
                         // Money is settled whatever the fence says.
                         let settled = settlement.map(|spent| ledger::Settlement {
-                            usage: spent.usage,
-                            cost_micros: spent.cost_micros,
-                            estimated: spent.estimated,
+                            usage: spent.charge.usage,
+                            cost_micros: spent.charge.cost_micros,
+                            estimated: spent.charge.estimated,
                             at,
                         });
                         ledger::settle(tx, caller.org, &key, settled.as_ref(), at)?;
@@ -563,16 +564,17 @@ impl RunPort {
     /// What a model call is settled at. A call that was given up is settled at its full reservation, which is all that is known.
     fn settlement(&self, call: &Call, performed: &Performed) -> Option<summary::Spent> {
         let Call::ModelsChat(request) = call else { return None };
-        let model = self.app.models.get(&request.model)?;
-        let (usage, cost_micros) = match performed.usage {
-            Some(usage) => (usage, model.price.cost_micros(usage)),
-            None if performed.estimated => (Usage::default(), model.worst_case_micros(request)),
-            None => (Usage::default(), 0),
+        let charge = match &performed.charged {
+            Charged::Known(charge) => charge.clone(),
+            Charged::Unknown => Charge {
+                cost_micros: models::find(&self.app, self.caller.scope(), &request.model)?.worst_case_micros(request),
+                estimated: true,
+                ..Charge::default()
+            },
+            Charged::Nothing => Charge::default(),
         };
         Some(summary::Spent {
-            usage,
-            cost_micros,
-            estimated: performed.estimated,
+            charge,
             first_token_ms: performed.first_token_ms,
         })
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::domain::call::{ArtifactInfo, Call, CallResult, MemoryEntry, Reply};
-use crate::domain::money::Usage;
+use crate::domain::money::Charge;
 use crate::domain::policy::RuleName;
 use crate::domain::wait::Wait;
 
@@ -31,9 +31,7 @@ pub(super) fn of_intent(call: &Call, version: &str, rule: &RuleName) -> Value {
 
 /// What a model call used and cost, for the summary of its end.
 pub(super) struct Spent {
-    pub usage: Usage,
-    pub cost_micros: u64,
-    pub estimated: bool,
+    pub charge: Charge,
     pub first_token_ms: Option<u64>,
 }
 
@@ -88,12 +86,12 @@ pub(super) fn of_result(call: &Call, result: &CallResult, spent: Option<&Spent>)
             object.insert("message".to_owned(), json!(cut(&failure.message, URL_BYTES_MAX)));
         }
         if let Some(spent) = spent {
-            object.insert("input_tokens".to_owned(), json!(spent.usage.input_tokens));
-            object.insert("cache_read_tokens".to_owned(), json!(spent.usage.cache_read_tokens));
-            object.insert("cache_write_tokens".to_owned(), json!(spent.usage.cache_write_tokens));
-            object.insert("output_tokens".to_owned(), json!(spent.usage.output_tokens));
-            object.insert("cost_micros".to_owned(), json!(spent.cost_micros));
-            object.insert("estimated".to_owned(), json!(spent.estimated));
+            object.insert("input_tokens".to_owned(), json!(spent.charge.usage.input_tokens));
+            object.insert("cache_read_tokens".to_owned(), json!(spent.charge.usage.cache_read_tokens));
+            object.insert("cache_write_tokens".to_owned(), json!(spent.charge.usage.cache_write_tokens));
+            object.insert("output_tokens".to_owned(), json!(spent.charge.usage.output_tokens));
+            object.insert("cost_micros".to_owned(), json!(spent.charge.cost_micros));
+            object.insert("estimated".to_owned(), json!(spent.charge.estimated));
             object.insert("first_token_ms".to_owned(), json!(spent.first_token_ms));
         }
     }

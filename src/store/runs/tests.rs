@@ -273,6 +273,7 @@ async fn what_a_lost_start_reserved_is_settled_when_its_run_ends() {
         let reservation = ledger::Reservation {
             run: id,
             agent,
+            principal: person,
             environment: Environment::default(),
             segment: 0,
             call: 0,

@@ -1,0 +1,60 @@
+//! Who may send a secret where.
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::grant;
+
+/// One way in which a secret may be used: these agents may put it into these requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Binding {
+    /// Names of agents; `*` is every agent whose manifest grants the secret.
+    pub agents: Vec<String>,
+    /// As in a manifest's `http`: `example.com`, `*.example.com`, `example.com:8443`.
+    pub host: String,
+    /// None is all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
+    /// What the path must begin with.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub path_prefix: String,
+}
+
+impl Binding {
+    /// Whether it lets this agent put the secret into a request.
+    pub fn covers(&self, agent: &str, method: &str, url: &Url) -> bool {
+        self.agents.iter().any(|name| name == "*" || name == agent)
+            && grant::allows(&self.host, url)
+            && (self.methods.is_empty() || self.methods.iter().any(|one| one.eq_ignore_ascii_case(method)))
+            && grant::path_begins(url.path(), &self.path_prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_binding_covers_its_agents_hosts_methods_and_paths_only() {
+        let binding = Binding {
+            agents: vec!["billing".to_owned()],
+            host: "api.example.com".to_owned(),
+            methods: vec!["POST".to_owned()],
+            path_prefix: "/v1/".to_owned(),
+        };
+        let covers = |agent: &str, method: &str, url: &str| binding.covers(agent, method, &Url::parse(url).unwrap());
+        assert!(covers("billing", "post", "https://api.example.com/v1/charges"));
+        for (agent, method, url) in [
+            ("other", "POST", "https://api.example.com/v1/charges"),
+            ("billing", "GET", "https://api.example.com/v1/charges"),
+            ("billing", "POST", "https://example.com/v1/charges"),
+            ("billing", "POST", "https://api.example.com:8443/v1/charges"),
+            ("billing", "POST", "https://api.example.com/v2/charges"),
+            ("billing", "POST", "https://api.example.com/v1/../admin"),
+            ("billing", "POST", "https://api.example.com/v1/%2e%2e/admin"),
+        ] {
+            assert!(!covers(agent, method, url), "{agent} {method} {url}");
+        }
+    }
+}
