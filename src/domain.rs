@@ -28,4 +28,6 @@ pub mod run;
 pub mod secret;
 pub mod supersede;
 pub mod time;
+pub mod tool;
+pub mod trifecta;
 pub mod wait;

@@ -40,6 +40,7 @@ pub mod service_principals;
 pub mod sessions;
 pub mod setup;
 pub mod supervisor;
+pub mod tools;
 pub mod totp;
 pub mod users;
 pub mod verify;

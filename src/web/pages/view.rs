@@ -250,6 +250,7 @@ mod tests {
             models: vec!["default".to_owned()],
             http: vec![HttpGrant {
                 host: "example.com".to_owned(),
+                path: String::new(),
                 methods: vec!["GET".to_owned()],
                 idempotency_header: None,
                 approval: crate::domain::manifest::AskFirst::default(),
