@@ -15,6 +15,7 @@ pub mod journal;
 pub mod limits;
 pub mod manifest;
 pub mod money;
+pub mod notification;
 pub mod origin;
 pub mod permission;
 pub mod placeholder;

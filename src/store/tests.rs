@@ -417,6 +417,8 @@ fn statements() -> Vec<&'static str> {
     all.extend(persons::FORGET);
     all.extend(persons::PARTS.map(|(_, sql)| sql));
     all.extend(security_check::SQL);
+    all.extend(notifications::SQL);
+    all.extend(channels::SQL);
     all.push(sessions::SIGNED_IN);
     all
 }

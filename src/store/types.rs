@@ -7,8 +7,10 @@ use crate::domain::failure::EndReason;
 use crate::domain::id::{
     AgentId, ApprovalId, InvitationId, LedgerId, MessageId, NodeId, OrgId, PasskeyId, PrincipalId, RunId, SessionId, VersionId, WorkspaceId,
 };
+use crate::domain::id::{ChannelId, NotificationId, SecretId};
 use crate::domain::journal::{Lane, Phase};
 use crate::domain::manifest::RuntimeKind;
+use crate::domain::notification::{ChannelKind, Tone};
 use crate::domain::permission::{PrincipalKind, Role};
 use crate::domain::plan::Plan;
 use crate::domain::run::{Environment, Holds, RunState, Trigger, WakeOn};
@@ -62,6 +64,8 @@ ids!(
     InvitationId,
     PasskeyId
 );
+ids!(NotificationId, ChannelId, SecretId);
+codes_as_text!(Tone, ChannelKind);
 codes_as_text!(
     RunState,
     WakeOn,
