@@ -22,6 +22,7 @@ pub mod keys;
 pub mod mail;
 pub mod members;
 pub mod models;
+pub mod notifications;
 pub mod orgs;
 pub mod overview;
 pub mod passkeys;

@@ -16,6 +16,7 @@ pub mod keys;
 pub mod me;
 pub mod members;
 pub mod messages;
+pub mod notifications;
 pub mod orgs;
 pub mod persons;
 pub mod policy;

@@ -120,6 +120,7 @@ use crate::domain::limits::{PAGE_DEFAULT, PAGE_MAX};
         api::keys::create,
         api::keys::rotate,
         api::keys::revoke,
+        api::notifications::list,
     ),
     components(schemas(
         api::events::EntryBody,
@@ -143,6 +144,7 @@ use crate::domain::limits::{PAGE_DEFAULT, PAGE_MAX};
         (name = "people", description = "Members of organizations, invitations and roles"),
         (name = "keys", description = "API keys and the services that have them"),
         (name = "audit", description = "Who did what"),
+        (name = "notifications", description = "What people are told, and where alerts go"),
         (name = "dead letters", description = "Failed runs that nobody has dealt with"),
     ),
     security(("key" = [])),

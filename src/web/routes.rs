@@ -3,6 +3,7 @@
 
 mod account;
 mod audit;
+mod costs;
 mod keys;
 mod members;
 mod orgs;
@@ -134,6 +135,7 @@ pub fn table() -> Vec<Line> {
     lines.extend(keys::lines());
     lines.extend(policy::lines());
     lines.extend(audit::lines());
+    lines.extend(costs::lines());
     lines.extend(station::lines());
     lines
 }
