@@ -27,6 +27,7 @@ pub mod rate;
 pub mod retry;
 pub mod run;
 pub mod secret;
+pub mod spending;
 pub mod supersede;
 pub mod time;
 pub mod wait;

@@ -17,6 +17,7 @@ pub mod channels;
 mod checkpoint;
 mod connection;
 pub mod conversation;
+pub mod dashboard;
 mod error;
 pub mod forks;
 mod hash;

@@ -419,6 +419,7 @@ fn statements() -> Vec<&'static str> {
     all.extend(security_check::SQL);
     all.extend(notifications::SQL);
     all.extend(channels::SQL);
+    all.extend(dashboard::SQL);
     all.push(sessions::SIGNED_IN);
     all
 }
