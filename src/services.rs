@@ -8,6 +8,7 @@ pub mod approvals;
 pub mod audit;
 pub mod auth;
 pub mod conversation;
+pub mod costs;
 pub mod dead_letters;
 pub mod dispatcher;
 pub mod error;

@@ -8,6 +8,7 @@ use rusqlite::{Row, named_params};
 
 use super::tx::Cells;
 use super::{Error, Reader};
+use crate::domain::budget::{BudgetScope, Period};
 use crate::domain::id::{AgentId, OrgId, PrincipalId, RunId, WorkspaceId};
 use crate::domain::run::RunState;
 use crate::domain::spending::Dimension;
@@ -65,8 +66,14 @@ pub(super) const AGENT_NAME: &str = "SELECT name FROM agents WHERE org_id = :org
 pub(super) const KEY_NAME: &str = "SELECT name FROM api_keys WHERE org_id = :org AND id = :id";
 pub(super) const WORKSPACE_NAME: &str = "SELECT name FROM workspaces WHERE org_id = :org AND id = :id";
 
+pub(super) const ZONE: &str = "SELECT time_zone FROM budgets WHERE org_id = :org AND scope = 'org' ORDER BY target, id LIMIT 1";
+pub(super) const LIMITS: &str = "SELECT name, limit_micros + CASE WHEN raise_until > :now THEN raise_micros ELSE 0 END, period, time_zone
+    FROM budgets WHERE org_id = :org AND scope = :scope AND target = :target ORDER BY limit_micros LIMIT 20";
+
 #[cfg(test)]
-pub(super) const SQL: [&str; 10] = [
+pub(super) const SQL: [&str; 12] = [
+    ZONE,
+    LIMITS,
     CUBE,
     SPENT,
     EVER,
@@ -116,7 +123,8 @@ pub struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, other: &Self) {
+    /// Adds other lines' sums.
+    pub fn add(&mut self, other: &Self) {
         self.calls += other.calls;
         self.estimated += other.estimated;
         self.cost_micros += other.cost_micros;
@@ -500,4 +508,40 @@ pub fn key_name(reader: &Reader<'_>, org: OrgId, id: &str) -> Result<Option<Stri
 /// The name of a workspace of the organization.
 pub fn workspace_name(reader: &Reader<'_>, org: OrgId, id: WorkspaceId) -> Result<Option<String>, Error> {
     reader.find(WORKSPACE_NAME, named_params! { ":org": org, ":id": id }, |row| row.get(0))
+}
+
+/// The zone by whose clock the organization's own budget begins; none where it has no budget.
+pub fn zone(reader: &Reader<'_>, org: OrgId) -> Result<Option<String>, Error> {
+    reader.find(ZONE, named_params! { ":org": org }, |row| row.get(0))
+}
+
+/// A limit that holds for what is looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    pub name: String,
+    pub limit_micros: u64,
+    pub period: Period,
+    pub zone: String,
+}
+
+/// The limits of the budgets that cover exactly this, the lowest first.
+pub fn limits(reader: &Reader<'_>, org: OrgId, scope: BudgetScope, target: &str, now: Timestamp) -> Result<Vec<Limit>, Error> {
+    let limits = reader.list(
+        LIMITS,
+        named_params! { ":org": org, ":scope": scope.as_str(), ":target": target, ":now": now },
+        |row| {
+            let period: String = row.get(2)?;
+            Ok((row.get(0)?, row.get(1)?, period, row.get(3)?))
+        },
+    )?;
+    let limit = |(name, limit_micros, period, zone): (String, u64, String, String)| {
+        let period = Period::parse(&period).ok_or_else(|| Error::Corrupt(format!("a budget has the period {period:?}")))?;
+        Ok(Limit {
+            name,
+            limit_micros,
+            period,
+            zone,
+        })
+    };
+    limits.into_iter().map(limit).collect()
 }
