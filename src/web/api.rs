@@ -6,6 +6,7 @@ pub mod approvals;
 pub mod artifacts;
 pub mod audit;
 pub mod children;
+pub mod costs;
 pub mod dead_letters;
 pub mod events;
 pub mod fork;

@@ -121,6 +121,8 @@ use crate::domain::limits::{PAGE_DEFAULT, PAGE_MAX};
         api::keys::rotate,
         api::keys::revoke,
         api::notifications::list,
+        api::costs::export,
+        api::costs::export_workspace,
     ),
     components(schemas(
         api::events::EntryBody,
@@ -144,6 +146,7 @@ use crate::domain::limits::{PAGE_DEFAULT, PAGE_MAX};
         (name = "people", description = "Members of organizations, invitations and roles"),
         (name = "keys", description = "API keys and the services that have them"),
         (name = "audit", description = "Who did what"),
+        (name = "costs", description = "What was spent, budgets and prices"),
         (name = "notifications", description = "What people are told, and where alerts go"),
         (name = "dead letters", description = "Failed runs that nobody has dealt with"),
     ),

@@ -6,6 +6,7 @@ pub mod account;
 pub mod agents;
 pub mod api_reference;
 pub mod approvals;
+pub mod costs;
 pub mod dead_letters;
 pub mod errors;
 mod filters;
