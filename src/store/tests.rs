@@ -420,6 +420,8 @@ fn statements() -> Vec<&'static str> {
     all.extend(notifications::SQL);
     all.extend(channels::SQL);
     all.extend(dashboard::SQL);
+    all.extend(data_keys::SQL);
+    all.extend(secrets::SQL);
     all.push(sessions::SIGNED_IN);
     all
 }

@@ -5,9 +5,10 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use crate::domain::call::EffectClass;
 use crate::domain::failure::EndReason;
 use crate::domain::id::{
-    AgentId, ApprovalId, InvitationId, LedgerId, MessageId, NodeId, OrgId, PasskeyId, PrincipalId, RunId, SessionId, VersionId, WorkspaceId,
+    AgentId, ApprovalId, DataKeyId, InvitationId, LedgerId, MessageId, NodeId, OrgId, PasskeyId, PrincipalId, RunId, SecretId, SessionId,
+    VersionId, WorkspaceId,
 };
-use crate::domain::id::{ChannelId, NotificationId, SecretId};
+use crate::domain::id::{ChannelId, NotificationId};
 use crate::domain::journal::{Lane, Phase};
 use crate::domain::manifest::RuntimeKind;
 use crate::domain::notification::{ChannelKind, Tone};
@@ -62,9 +63,11 @@ ids!(
     ApprovalId,
     MessageId,
     InvitationId,
-    PasskeyId
+    PasskeyId,
+    SecretId,
+    DataKeyId
 );
-ids!(NotificationId, ChannelId, SecretId);
+ids!(NotificationId, ChannelId);
 codes_as_text!(Tone, ChannelKind);
 codes_as_text!(
     RunState,
