@@ -5,7 +5,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use crate::domain::call::EffectClass;
 use crate::domain::failure::EndReason;
 use crate::domain::id::{
-    AgentId, ApprovalId, InvitationId, LedgerId, MessageId, NodeId, OrgId, PasskeyId, PrincipalId, RunId, SessionId, VersionId, WorkspaceId,
+    AgentId, ApprovalId, BudgetId, InvitationId, LedgerId, MessageId, NodeId, OrgId, PasskeyId, PriceId, PrincipalId, RunId, SessionId, VersionId, WorkspaceId,
 };
 use crate::domain::journal::{Lane, Phase};
 use crate::domain::manifest::RuntimeKind;
@@ -60,7 +60,9 @@ ids!(
     ApprovalId,
     MessageId,
     InvitationId,
-    PasskeyId
+    PasskeyId,
+    PriceId,
+    BudgetId
 );
 codes_as_text!(
     RunState,
