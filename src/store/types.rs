@@ -5,10 +5,9 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use crate::domain::call::EffectClass;
 use crate::domain::failure::EndReason;
 use crate::domain::id::{
-    AgentId, ApprovalId, DataKeyId, InvitationId, LedgerId, MessageId, NodeId, OrgId, PasskeyId, PrincipalId, RunId, SecretId, SessionId,
-    VersionId, WorkspaceId,
+    AgentId, ApprovalId, BudgetId, ChannelId, DataKeyId, InvitationId, LedgerId, MessageId, NodeId, NotificationId, OrgId, PasskeyId, PriceId,
+    PrincipalId, RunId, SecretId, SessionId, VersionId, WorkspaceId,
 };
-use crate::domain::id::{ChannelId, NotificationId};
 use crate::domain::journal::{Lane, Phase};
 use crate::domain::manifest::RuntimeKind;
 use crate::domain::notification::{ChannelKind, Tone};
@@ -65,9 +64,12 @@ ids!(
     InvitationId,
     PasskeyId,
     SecretId,
-    DataKeyId
+    DataKeyId,
+    PriceId,
+    BudgetId,
+    NotificationId,
+    ChannelId
 );
-ids!(NotificationId, ChannelId);
 codes_as_text!(Tone, ChannelKind);
 codes_as_text!(
     RunState,

@@ -6,6 +6,7 @@ mod audit;
 mod costs;
 mod keys;
 mod members;
+mod money;
 mod orgs;
 mod policy;
 mod station;
@@ -134,6 +135,7 @@ pub fn table() -> Vec<Line> {
     lines.extend(members::lines());
     lines.extend(keys::lines());
     lines.extend(policy::lines());
+    lines.extend(money::lines());
     lines.extend(audit::lines());
     lines.extend(costs::lines());
     lines.extend(station::lines());
