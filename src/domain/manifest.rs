@@ -76,6 +76,9 @@ pub struct HttpGrant {
     pub host: String,
     #[serde(default = "HttpGrant::default_methods")]
     pub methods: Vec<String>,
+    /// What the path must be, or be below: `/v1` grants `/v1` and `/v1/items`. Empty is every path.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub path: String,
     /// The header by which this host knows a repeated write; makes POST and PATCH repeatable.
     #[serde(default, rename = "idempotency-header", skip_serializing_if = "Option::is_none")]
     pub idempotency_header: Option<String>,
@@ -123,6 +126,9 @@ pub struct Capabilities {
     /// Agents it may start or ask.
     pub agents: Vec<String>,
     pub tools: Vec<String>,
+    /// Of the tools, those before each use of which a person decides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ask: Vec<String>,
     pub secrets: Vec<String>,
 }
 

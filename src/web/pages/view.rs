@@ -251,6 +251,7 @@ mod tests {
             http: vec![HttpGrant {
                 host: "example.com".to_owned(),
                 methods: vec!["GET".to_owned()],
+                path: String::new(),
                 idempotency_header: None,
                 approval: crate::domain::manifest::AskFirst::default(),
             }],
