@@ -8,6 +8,7 @@ pub mod chat;
 pub mod error;
 pub mod failure;
 pub mod fair_share;
+pub mod form;
 pub mod grant;
 pub mod hex;
 pub mod id;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::failure::codes;
+use super::form::Form;
 use super::limits::{AgentLimits, NAME_BYTES_MAX};
 use super::retry::RetryChange;
 use super::{grant, tool, trifecta};
@@ -206,6 +207,9 @@ pub struct Manifest {
     /// What it wants otherwise than the station when something outside fails.
     #[serde(default, skip_serializing_if = "RetryChange::is_empty")]
     pub retry: RetryChange,
+    /// Where the agent is made from a form, what was filled in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<Form>,
 }
 
 /// The manifest's file name.
@@ -237,7 +241,34 @@ impl Manifest {
             capabilities: Capabilities::default(),
             limits: AgentLimits::default(),
             retry: RetryChange::default(),
+            form: None,
         }
+    }
+
+    /// This manifest as its file, without what holds by default.
+    pub fn text(&self) -> String {
+        let table = |value: toml::Value| match value {
+            toml::Value::Table(table) => table,
+            _ => toml::Table::new(),
+        };
+        let Ok(mut text) = toml::Value::try_from(self).map(table) else {
+            return String::new();
+        };
+        let bare = toml::Value::try_from(Self::bare(&self.name, self.runtime, &self.entry)).map(table).unwrap_or_default();
+        for part in ["capabilities", "limits"] {
+            let Some(toml::Value::Table(shown)) = text.get_mut(part) else { continue };
+            let default = bare.get(part);
+            shown.retain(|key, value| default.and_then(|default| default.get(key)) != Some(value));
+            if shown.is_empty() {
+                text.remove(part);
+            }
+        }
+        for key in ["category", "state-format"] {
+            if text.get(key) == bare.get(key) {
+                text.remove(key);
+            }
+        }
+        toml::to_string_pretty(&text).unwrap_or_default()
     }
 
     /// Reads and checks a manifest.
@@ -301,6 +332,17 @@ impl Manifest {
             wrong(key, message);
         }
         self.check_capabilities(&mut wrong);
+        if let Some(form) = &self.form {
+            if self.runtime != RuntimeKind::Javascript {
+                wrong("runtime", "an agent with [form] runs as \"javascript\"".to_owned());
+            }
+            if self.capabilities.models.is_empty() {
+                wrong("models", "an agent with [form] needs a model: name it in capabilities.models".to_owned());
+            }
+            for (key, message) in form.problems() {
+                wrong(key, message);
+            }
+        }
         findings
     }
 

@@ -96,6 +96,7 @@ pub async fn check(app: &App, upload: Upload) -> Result<Checked, Error> {
         }
     };
     findings.extend(check_schema(&manifest, &upload));
+    findings.extend(check_form(&manifest, &upload));
     let code = if findings.iter().any(|finding| finding.file == manifest.entry) {
         upload.code
     } else {
@@ -165,6 +166,27 @@ fn check_schema(manifest: &Manifest, upload: &Upload) -> Vec<Finding> {
                 }
             }
         }
+    }
+    findings
+}
+
+/// A form agent's files are made from its manifest; those that were not still run, until the form is saved again.
+fn check_form(manifest: &Manifest, upload: &Upload) -> Vec<Finding> {
+    let Some(form) = &manifest.form else { return Vec::new() };
+    let mut findings = Vec::new();
+    if upload.code != form.source(manifest).into_bytes() {
+        findings.push(Finding::warning(
+            &manifest.entry,
+            "it is not what the manifest’s [form] makes: the next save of the form replaces it. Take [form] out to go on by hand.",
+        ));
+    }
+    let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+    if upload.input_schema.as_deref().and_then(value) != value(&form.input_schema()) {
+        let file = manifest.input.as_deref().unwrap_or(MANIFEST_FILE);
+        findings.push(Finding::warning(
+            file,
+            "the schema of the input is not the one that the manifest’s [form] makes: the next save of the form replaces it.",
+        ));
     }
     findings
 }

@@ -7,7 +7,7 @@ use rquickjs::{Context, Ctx, Function, Object, Persistent, Runtime};
 
 use crate::{calls, fault, host, memory};
 
-/// The name of prelude.js and waiting.js in stacks, where their frames are left out.
+/// The name of prelude.js, waiting.js and tools.js in stacks, where their frames are left out.
 const PRELUDE_NAME: &str = "station";
 
 pub struct Engine {
@@ -50,9 +50,10 @@ impl Engine {
             let prelude = context.with(|ctx| {
                 let make = function_of(&ctx, include_str!("prelude.js"))?;
                 let waiting = function_of(&ctx, include_str!("waiting.js"))?;
+                let looping = function_of(&ctx, include_str!("tools.js"))?;
                 let host = host::object(&ctx)?;
                 host.set("call", Function::new(ctx.clone(), calls::enqueue)?)?;
-                let prelude: Object<'_> = make.call((host, waiting))?;
+                let prelude: Object<'_> = make.call((host, waiting, looping))?;
                 rquickjs::Result::Ok(Persistent::save(&ctx, prelude))
             })?;
             runtime.run_gc();

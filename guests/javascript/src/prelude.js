@@ -1,8 +1,8 @@
 // What an agent sees: `station`, `console`, and the few globals a browser would have had.
 // Evaluated once, when the runtime is built, and frozen into it: its size costs a run nothing.
-// `host` holds the functions of src/host.rs and src/calls.rs, `waiting` is waiting.js; what this file returns is called
-// from src/segment.rs.
-(function (host, waiting) {
+// `host` holds the functions of src/host.rs and src/calls.rs, `waiting` is waiting.js, `looping` is tools.js; what this file
+// returns is called from src/segment.rs.
+(function (host, waiting, looping) {
   "use strict";
 
   const { parse, stringify } = JSON;
@@ -372,6 +372,11 @@
       host.stepEnd(number, failed);
     }
   }
+
+  models.runTools = looping({
+    StationError, chat: models.chat, tools, step, log, looseJson, inspect,
+    checks: { text, optionalText, count, optionalCount, list, fields, json },
+  }).runTools;
 
   function next(state, options) {
     const { wake = "now" } = fields(options, "station.next options", ["wake"]);

@@ -1,5 +1,7 @@
 //! Pages about agents.
 
+mod draft;
+pub mod form;
 pub mod list;
 pub mod new;
 pub mod run;

@@ -4,8 +4,9 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use serde::{Deserialize, Serialize};
 
+use super::form::{self, Of};
 use crate::domain::agent::{Agent, AgentVersion};
-use crate::domain::manifest::{Finding, RuntimeKind};
+use crate::domain::manifest::{Finding, Manifest, RuntimeKind};
 use crate::services::agents::{self, Target, Upload};
 use crate::services::{Error, FieldError};
 use crate::web::api::Segments;
@@ -50,17 +51,19 @@ struct AgentEditor {
     readme: String,
     submit: String,
     back: String,
+    /// Whether a form is a third way.
+    has_form: bool,
     findings: Vec<Found>,
 }
 
 /// A finding as the editor shows it.
 #[derive(Debug, Serialize)]
-struct Found {
-    severity: &'static str,
-    file: String,
-    line: u32,
-    column: u32,
-    message: String,
+pub(super) struct Found {
+    pub severity: &'static str,
+    pub file: String,
+    pub line: u32,
+    pub column: u32,
+    pub message: String,
 }
 
 impl From<&Finding> for Found {
@@ -83,14 +86,21 @@ pub struct Mode {
 
 impl Mode {
     fn get(&self) -> &'static str {
-        if self.mode == "upload" { "upload" } else { "write" }
+        match self.mode.as_str() {
+            "upload" => "upload",
+            "form" => "form",
+            _ => "write",
+        }
     }
 }
 
-type Auth = Authorized<permission::AgentsWrite>;
+pub(super) type Auth = Authorized<permission::AgentsWrite>;
 
 /// `GET /agents/new`
 pub async fn show(auth: Auth, state: web::Data<State>, query: Query<Mode>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    if query.0.get() == "form" {
+        return form::show(&auth, &state, &request);
+    }
     let editor = AgentEditor {
         mode: query.0.get(),
         ..starter()
@@ -125,14 +135,19 @@ pub async fn show_version(
 ) -> Result<HttpResponse, Problem> {
     let agent = agents::find(&state.app, auth.actor(), &segments.agent()).await?;
     let latest = agents::version_by_number(&state.app, auth.actor(), agent.id, &agent.latest_version).await?;
+    let has_form = latest.manifest.form.is_some();
+    if has_form && matches!(query.0.mode.as_str(), "" | "form") {
+        return form::show_version(&auth, &state, &request, &agent, &latest);
+    }
     let source = agents::source(&state.app, auth.actor(), latest.id).await?;
     let editor = AgentEditor {
         // A component has no source to write on.
         mode: if latest.manifest.runtime == RuntimeKind::Component {
             "upload"
         } else {
-            query.0.get()
+            written(query.0.get())
         },
+        has_form,
         file: latest.manifest.entry.clone(),
         code: source.map(|source| source.to_string()).unwrap_or_default(),
         manifest: raised(&latest),
@@ -164,6 +179,7 @@ pub async fn submit_version(
             let (problem, findings) = refused(error)?;
             let editor = AgentEditor {
                 findings,
+                has_form: latest.manifest.form.is_some(),
                 ..sent.editor(&latest.manifest.entry)
             };
             html_of(&problem, &version_page(&auth, &state, &request, &agent, editor))
@@ -196,6 +212,28 @@ pub async fn check(_: Auth, state: web::Data<State>, body: Json<CheckBody>) -> R
     Ok(HttpResponse::Ok().json(serde_json::json!({ "findings": findings })))
 }
 
+/// The files that a form makes, in the editor, for somebody who goes on by hand. Nothing is stored yet.
+pub(super) fn show_made(auth: &Auth, state: &State, request: &HttpRequest, of: &Of<'_>, made: Upload) -> Result<HttpResponse, Problem> {
+    let editor = AgentEditor {
+        mode: "write",
+        file: Manifest::parse(&made.manifest).map_or_else(|_| FILE_DEFAULT.to_owned(), |manifest| manifest.entry),
+        code: String::from_utf8(made.code).unwrap_or_default(),
+        manifest: made.manifest,
+        input: made.input_schema.unwrap_or_default(),
+        readme: made.readme.unwrap_or_default(),
+        ..AgentEditor::default()
+    };
+    match of {
+        Of::New => html(&new_page(auth, state, request, editor)),
+        Of::Version(agent, _) => html(&version_page(auth, state, request, agent, AgentEditor { has_form: true, ..editor })),
+    }
+}
+
+/// The editor's own ways; the form is a page of its own.
+fn written(mode: &'static str) -> &'static str {
+    if mode == "upload" { mode } else { "write" }
+}
+
 /// A form as it came.
 struct Sent {
     upload: Upload,
@@ -217,7 +255,10 @@ impl Sent {
             readme: parts.take_text("readme")?.and_then(filled),
             sample_input: None,
         };
-        Ok(Self { upload, mode: mode.get() })
+        Ok(Self {
+            upload,
+            mode: written(mode.get()),
+        })
     }
 
     /// The editor with everything that was typed.
@@ -239,7 +280,7 @@ fn filled(text: String) -> Option<String> {
 }
 
 /// What of a refusal stands in the editor; other errors are pages of their own.
-fn refused(error: Error) -> Result<(Problem, Vec<Found>), Problem> {
+pub(super) fn refused(error: Error) -> Result<(Problem, Vec<Found>), Problem> {
     let found = match &error {
         Error::Rejected(findings) => findings.iter().map(Found::from).collect(),
         Error::AlreadyExists(why) | Error::Conflict(why) => vec![Found::from(&Finding::error("agent.toml", why.clone()))],
@@ -264,9 +305,14 @@ fn starter() -> AgentEditor {
     }
 }
 
+/// The number after this version's.
+pub(super) fn next_version(latest: &AgentVersion) -> semver::Version {
+    semver::Version::new(latest.version.major, latest.version.minor, latest.version.patch + 1)
+}
+
 /// The manifest of the next version: its own text, with the number raised in its line.
 fn raised(latest: &AgentVersion) -> String {
-    let next = semver::Version::new(latest.version.major, latest.version.minor, latest.version.patch + 1);
+    let next = next_version(latest);
     let (old, new) = (format!("\"{}\"", latest.version), format!("\"{next}\""));
     let line = |line: &str| {
         let sets_version = line
@@ -291,6 +337,7 @@ fn new_page(auth: &Auth, state: &State, request: &HttpRequest, editor: AgentEdit
             action: "/agents/new".to_owned(),
             submit: "Save the agent".to_owned(),
             back: "/agents".to_owned(),
+            has_form: true,
             ..editor
         },
     }
