@@ -54,7 +54,7 @@ impl Model {
             deltas,
             so_far,
         } = asking;
-        let mut silent = |_: &str| {};
+        let (mut silent, mut still) = (|_: &str| {}, |_: &str| {});
         let asked = |deltas| Asking {
             whose,
             tariff,
@@ -80,7 +80,7 @@ impl Model {
         if !self.fits(&again, tariff, first.reply.usage, left_micros) {
             return Err(used(misfit.failure(1), &first));
         }
-        let mut second = self.tries(&again, asked(&mut silent), first.reply.usage, deadline).await?;
+        let mut second = self.tries(&again, asked(&mut still), first.reply.usage, deadline).await?;
         second.estimated |= first.estimated;
         match schema.check(&mut second.reply) {
             Ok(()) => {
