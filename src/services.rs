@@ -35,6 +35,7 @@ pub mod resets;
 mod retry;
 pub mod runs;
 pub mod sealing;
+pub mod secrets;
 pub mod security_check;
 pub mod service_principals;
 pub mod sessions;

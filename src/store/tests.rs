@@ -417,6 +417,8 @@ fn statements() -> Vec<&'static str> {
     all.extend(persons::FORGET);
     all.extend(persons::PARTS.map(|(_, sql)| sql));
     all.extend(security_check::SQL);
+    all.extend(data_keys::SQL);
+    all.extend(secrets::SQL);
     all.push(sessions::SIGNED_IN);
     all
 }

@@ -5,7 +5,8 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use crate::domain::call::EffectClass;
 use crate::domain::failure::EndReason;
 use crate::domain::id::{
-    AgentId, ApprovalId, InvitationId, LedgerId, MessageId, NodeId, OrgId, PasskeyId, PrincipalId, RunId, SessionId, VersionId, WorkspaceId,
+    AgentId, ApprovalId, DataKeyId, InvitationId, LedgerId, MessageId, NodeId, OrgId, PasskeyId, PrincipalId, RunId, SecretId, SessionId,
+    VersionId, WorkspaceId,
 };
 use crate::domain::journal::{Lane, Phase};
 use crate::domain::manifest::RuntimeKind;
@@ -60,7 +61,9 @@ ids!(
     ApprovalId,
     MessageId,
     InvitationId,
-    PasskeyId
+    PasskeyId,
+    SecretId,
+    DataKeyId
 );
 codes_as_text!(
     RunState,
