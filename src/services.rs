@@ -28,6 +28,7 @@ pub mod passkeys;
 pub mod persons;
 pub mod plans;
 pub mod policy;
+pub mod prices;
 pub mod profile;
 pub mod proof;
 pub mod purge;

@@ -38,6 +38,7 @@ pub mod passkeys;
 pub mod payloads;
 pub mod persons;
 pub mod policy;
+pub mod prices;
 pub mod purge;
 mod readers;
 pub mod runs;

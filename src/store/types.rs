@@ -5,8 +5,8 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use crate::domain::call::EffectClass;
 use crate::domain::failure::EndReason;
 use crate::domain::id::{
-    AgentId, ApprovalId, DataKeyId, InvitationId, LedgerId, MessageId, NodeId, OrgId, PasskeyId, PrincipalId, RunId, SecretId, SessionId,
-    VersionId, WorkspaceId,
+    AgentId, ApprovalId, BudgetId, DataKeyId, InvitationId, LedgerId, MessageId, NodeId, OrgId, PasskeyId, PriceId, PrincipalId, ProviderId,
+    RunId, SecretId, SessionId, VersionId, WorkspaceId,
 };
 use crate::domain::journal::{Lane, Phase};
 use crate::domain::manifest::RuntimeKind;
@@ -63,7 +63,10 @@ ids!(
     InvitationId,
     PasskeyId,
     SecretId,
-    DataKeyId
+    DataKeyId,
+    PriceId,
+    BudgetId,
+    ProviderId
 );
 codes_as_text!(
     RunState,

@@ -5,6 +5,7 @@ mod account;
 mod audit;
 mod keys;
 mod members;
+mod money;
 mod orgs;
 mod policy;
 mod station;
@@ -133,6 +134,7 @@ pub fn table() -> Vec<Line> {
     lines.extend(members::lines());
     lines.extend(keys::lines());
     lines.extend(policy::lines());
+    lines.extend(money::lines());
     lines.extend(audit::lines());
     lines.extend(station::lines());
     lines
