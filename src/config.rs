@@ -238,13 +238,18 @@ impl Config {
                 return refuse("give api_key_env or api_key_file, not both");
             }
             match model.provider {
-                ProviderKind::Openai => {
+                ProviderKind::Openai | ProviderKind::Anthropic => {
                     if model.model.is_empty() {
                         return refuse("set model to the provider's own name of the model");
                     }
+                    if model.rules.is_some() {
+                        return refuse("only a scripted model has rules");
+                    }
                     let base = model.base_url.as_deref().and_then(|base| url::Url::parse(base).ok());
                     if !base.is_some_and(|base| ["http", "https"].contains(&base.scheme()) && base.has_host()) {
-                        return refuse("set base_url to where the API begins, such as https://api.openai.com/v1");
+                        return refuse(
+                            "set base_url to where the API begins, such as https://api.openai.com/v1 or https://api.anthropic.com",
+                        );
                     }
                 }
                 ProviderKind::Scripted => {

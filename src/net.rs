@@ -12,9 +12,11 @@ pub mod sse;
 pub(crate) mod test_server;
 mod tls;
 mod upstream;
+mod vetter;
 
 pub use self::client::{Client, Lookup, Policy, Request, Response};
-pub use self::upstream::{Stream, Upstream};
+pub use self::upstream::{NoAnswer, Stream, Upstream};
+pub use self::vetter::Vetter;
 use crate::domain::failure::{Failure, FailureCode};
 
 /// Why nothing came back, in words for the one who asked.

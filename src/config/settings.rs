@@ -10,6 +10,7 @@ use super::cidr::Cidr;
 use super::secret::Secret;
 use crate::domain::limits::OUTPUT_TOKENS_DEFAULT;
 use crate::domain::money::Price;
+pub use crate::domain::provider::ProviderKind;
 use crate::domain::rate::RateClass;
 use crate::domain::retry::RetryPolicy;
 
@@ -366,15 +367,6 @@ impl Default for Log {
             format: LogFormat::Auto,
         }
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ProviderKind {
-    /// Any server that speaks OpenAI's chat completions.
-    Openai,
-    /// Answers from a file of rules; no network, no cost.
-    Scripted,
 }
 
 /// A language model that agents may be granted by name.

@@ -172,7 +172,11 @@ impl Capabilities {
         }
         for tool in &self.tools {
             let does = tool::find(tool).map_or(String::new(), |tool| format!(": {}", tool.in_words));
-            let asks = if self.ask.contains(tool) { "; a person decides each time" } else { "" };
+            let asks = if self.ask.contains(tool) {
+                "; a person decides each time"
+            } else {
+                ""
+            };
             words.push(format!("Use the tool “{tool}”{does}{asks}"));
         }
         for secret in &self.secrets {
@@ -254,9 +258,13 @@ impl Manifest {
         let Ok(mut text) = toml::Value::try_from(self).map(table) else {
             return String::new();
         };
-        let bare = toml::Value::try_from(Self::bare(&self.name, self.runtime, &self.entry)).map(table).unwrap_or_default();
+        let bare = toml::Value::try_from(Self::bare(&self.name, self.runtime, &self.entry))
+            .map(table)
+            .unwrap_or_default();
         for part in ["capabilities", "limits"] {
-            let Some(toml::Value::Table(shown)) = text.get_mut(part) else { continue };
+            let Some(toml::Value::Table(shown)) = text.get_mut(part) else {
+                continue;
+            };
             let default = bare.get(part);
             shown.retain(|key, value| default.and_then(|default| default.get(key)) != Some(value));
             if shown.is_empty() {
@@ -337,7 +345,10 @@ impl Manifest {
                 wrong("runtime", "an agent with [form] runs as \"javascript\"".to_owned());
             }
             if self.capabilities.models.is_empty() {
-                wrong("models", "an agent with [form] needs a model: name it in capabilities.models".to_owned());
+                wrong(
+                    "models",
+                    "an agent with [form] needs a model: name it in capabilities.models".to_owned(),
+                );
             }
             for (key, message) in form.problems() {
                 wrong(key, message);

@@ -11,7 +11,8 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use self::rules::{Reply, Rule};
-use super::{Answer, ChatOptions, Deltas, Failed, Provider, tokens};
+use super::{Answer, ChatOptions, Deltas, Failed, Provider, Unlisted, tokens};
+use crate::config::secret::Secret;
 use crate::domain::chat::{ChatReply, ChatRequest, ChatRole, FinishReason};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::money::Usage;
@@ -40,7 +41,8 @@ impl Scripted {
     }
 
     async fn answer(&self, request: &ChatRequest, options: ChatOptions<'_>) -> Result<Answer, Failed> {
-        let deadline = Instant::now() + options.timeout;
+        let deadline = options.deadline;
+        options.so_far.set(tokens::estimate_sent(request));
         let matched = self
             .rules
             .iter()
@@ -73,7 +75,13 @@ impl Scripted {
         };
         reply.usage = tokens::estimate_usage(request, &reply);
         let pace = matched.and_then(|(rule, _)| rule.pause());
-        match speak(&reply.content, pace, deadline, options.deltas).await {
+        let said = |bytes| {
+            options.so_far.set(Usage {
+                output_tokens: tokens::estimate(bytes),
+                ..reply.usage
+            });
+        };
+        match speak(&reply.content, pace, deadline, options.deltas, said).await {
             Ok(()) => Ok(Answer { reply, estimated: false }),
             Err(spoken) => Err(Failed {
                 failure: Failure::retryable(FailureCode::Timeout, "the scripted reply took too long"),
@@ -82,6 +90,10 @@ impl Scripted {
                     ..reply.usage
                 },
                 estimated: true,
+                begun: spoken > 0,
+                again: false,
+                at_once: false,
+                after: None,
             }),
         }
     }
@@ -94,6 +106,10 @@ impl Provider for Scripted {
 
     fn chat<'a>(&'a self, request: &'a ChatRequest, options: ChatOptions<'a>) -> BoxFuture<'a, Result<Answer, Failed>> {
         self.answer(request, options).boxed()
+    }
+
+    fn models<'a>(&'a self, _: Option<&'a Secret>, _: Duration) -> BoxFuture<'a, Result<Vec<String>, Unlisted>> {
+        std::future::ready(Ok(vec!["scripted".to_owned()])).boxed()
     }
 }
 
@@ -117,7 +133,7 @@ fn cut(mut content: String, request: &ChatRequest, max_output_tokens: u32) -> (S
 }
 
 /// Hands on the text word by word, or how many bytes were said at the deadline.
-async fn speak(content: &str, pause: Option<Duration>, deadline: Instant, deltas: Deltas<'_>) -> Result<(), usize> {
+async fn speak(content: &str, pause: Option<Duration>, deadline: Instant, deltas: Deltas<'_>, spoken: impl Fn(usize)) -> Result<(), usize> {
     let mut said = 0;
     let mut at = Instant::now();
     for word in content.split_inclusive(char::is_whitespace) {
@@ -131,6 +147,7 @@ async fn speak(content: &str, pause: Option<Duration>, deadline: Instant, deltas
         }
         deltas(word);
         said += word.len();
+        spoken(said);
     }
     Ok(())
 }

@@ -16,6 +16,14 @@ pub(super) fn estimate_input(request: &ChatRequest) -> u64 {
     parts(request).map(|part| estimate(part.len())).sum()
 }
 
+/// What a request uses that was sent and not yet answered.
+pub(super) fn estimate_sent(request: &ChatRequest) -> Usage {
+    Usage {
+        input_tokens: estimate_input(request),
+        ..Usage::default()
+    }
+}
+
 /// What a reply with this text and these calls uses.
 pub(super) fn estimate_usage(request: &ChatRequest, reply: &ChatReply) -> Usage {
     let calls: usize = reply.tool_calls.iter().map(|call| call.name.len() + call.arguments.len()).sum();
@@ -26,12 +34,12 @@ pub(super) fn estimate_usage(request: &ChatRequest, reply: &ChatReply) -> Usage 
     }
 }
 
-/// More tokens than a request has in any usual tokenizer: plain letters come in threes and fours, but other scripts
-/// may cost a token for each byte.
+/// More tokens than a request has in any usual tokenizer: small letters and spaces come at least in pairs, and of other signs each may be
+/// one, of other scripts each byte.
 pub(super) fn input_at_most(request: &ChatRequest) -> u64 {
     let high = |part: &str| {
-        let ascii = part.bytes().filter(u8::is_ascii).count();
-        (ascii.div_ceil(3) + part.len() - ascii) as u64
+        let plain = part.bytes().filter(|byte| byte.is_ascii_lowercase() || *byte == b' ').count();
+        (plain.div_ceil(2) + part.len() - plain) as u64
     };
     let items = request.messages.len() + request.tools.len() + 1;
     parts(request).map(high).sum::<u64>() + OVERHEAD_TOKENS * items as u64

@@ -13,6 +13,7 @@ use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use url::{Host, Url};
 
 use super::address::{self, Reach};
+use super::vetter::Vetter;
 use super::{Error, builder};
 use crate::config::cidr::Cidr;
 use crate::domain::limits::{HTTP_BODY_BYTES_MAX, HTTP_HEADERS_MAX, HTTP_REDIRECTS_MAX};
@@ -96,6 +97,11 @@ impl Client {
     #[must_use]
     pub fn with_lookup(self, lookup: Lookup) -> Self {
         Self { lookup, ..self }
+    }
+
+    /// What vets the addresses of a server that an organization named, by the same rules.
+    pub fn vetter(&self) -> Vetter {
+        Vetter::new(Arc::clone(&self.reach), Arc::clone(&self.lookup))
     }
 
     /// Sends a request and follows at most [`HTTP_REDIRECTS_MAX`] redirects, each checked like the first address.
@@ -187,7 +193,7 @@ impl Client {
     }
 }
 
-fn refusal(host: &str, what: &str, plain: bool) -> Error {
+pub(super) fn refusal(host: &str, what: &str, plain: bool) -> Error {
     if plain && what == address::NOT_OPENED {
         return Error::Denied(format!(
             "http:// to {host} is refused because anyone on the way could read it: use https://"

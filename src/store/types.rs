@@ -5,8 +5,8 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use crate::domain::call::EffectClass;
 use crate::domain::failure::EndReason;
 use crate::domain::id::{
-    AgentId, ApprovalId, BudgetId, ChannelId, DataKeyId, InvitationId, LedgerId, MessageId, NodeId, NotificationId, OrgId, PasskeyId, PriceId,
-    PrincipalId, RunId, SecretId, SessionId, VersionId, WorkspaceId,
+    AgentId, ApprovalId, BudgetId, ChannelId, DataKeyId, InvitationId, LedgerId, MessageId, NodeId, NotificationId, OrgId, PasskeyId,
+    PriceId, PrincipalId, ProviderId, RunId, SecretId, SessionId, VersionId, WorkspaceId,
 };
 use crate::domain::journal::{Lane, Phase};
 use crate::domain::manifest::RuntimeKind;
@@ -68,7 +68,8 @@ ids!(
     PriceId,
     BudgetId,
     NotificationId,
-    ChannelId
+    ChannelId,
+    ProviderId
 );
 codes_as_text!(Tone, ChannelKind);
 codes_as_text!(

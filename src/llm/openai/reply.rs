@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::refusal;
 use crate::domain::chat::{ChatReply, ChatRequest, FinishReason, ToolCall};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::money::Usage;
-use crate::llm::{Answer, Deltas, tokens};
+use crate::llm::remote;
+use crate::llm::{Answer, Deltas, refusal, tokens};
+use crate::net::sse::Event;
 
 const TOOL_CALLS_MAX: usize = 128;
 
@@ -37,6 +38,11 @@ struct Choice {
 struct Delta {
     #[serde(default)]
     content: Option<String>,
+    /// Thoughts, as several servers name them.
+    #[serde(default, alias = "reasoning_content")]
+    reasoning: Option<serde_json::Value>,
+    #[serde(default)]
+    refusal: Option<String>,
     #[serde(default)]
     tool_calls: Option<Vec<ToolDelta>>,
 }
@@ -104,19 +110,74 @@ impl From<WireUsage> for Usage {
 pub(super) struct Assembly {
     model: Option<String>,
     content: String,
+    /// Bytes of thoughts, which are paid for and not kept.
+    thought_bytes: usize,
     tool_calls: BTreeMap<usize, ToolCall>,
     finish: Option<FinishReason>,
     usage: Option<Usage>,
+    /// What came is why the model will not.
+    refused: bool,
+    over: bool,
 }
 
-impl Assembly {
-    /// Whether any part of the reply has arrived, so that asking again would pay and show it twice.
-    pub fn has_begun(&self) -> bool {
+impl remote::Assembly for Assembly {
+    fn take(&mut self, host: &str, event: &Event, deltas: Deltas<'_>) -> Result<(), Failure> {
+        if event.data == "[DONE]" {
+            self.over = true;
+            return Ok(());
+        }
+        self.take_chunk(host, &event.data, deltas)
+    }
+
+    fn take_whole(&mut self, host: &str, text: &str, deltas: Deltas<'_>) -> Result<(), Failure> {
+        self.take_chunk(host, text, deltas)?;
+        self.end(host)
+    }
+
+    fn is_over(&self) -> bool {
+        self.over
+    }
+
+    fn is_heard(&self) -> bool {
+        self.has_begun() || self.thought_bytes > 0
+    }
+
+    fn has_begun(&self) -> bool {
         !self.content.is_empty() || !self.tool_calls.is_empty()
     }
 
+    fn end(&self, host: &str) -> Result<(), Failure> {
+        match self.finish {
+            Some(_) => Ok(()),
+            None => Err(Failure::retryable(
+                FailureCode::Unavailable,
+                format!("the reply of {host} broke off"),
+            )),
+        }
+    }
+
+    fn usage_so_far(&self, request: &ChatRequest) -> (Usage, bool) {
+        match self.usage {
+            Some(usage) => (usage, false),
+            None => {
+                let mut usage = tokens::estimate_usage(request, &self.reply(""));
+                usage.output_tokens += tokens::estimate(self.thought_bytes);
+                (usage, true)
+            }
+        }
+    }
+
+    fn answer(&self, request: &ChatRequest, asked_model: &str) -> Answer {
+        let mut reply = self.reply(asked_model);
+        let (usage, estimated) = self.usage_so_far(request);
+        reply.usage = usage;
+        Answer { reply, estimated }
+    }
+}
+
+impl Assembly {
     /// Takes one event's data.
-    pub fn take(&mut self, host: &str, data: &str, deltas: Deltas<'_>) -> Result<(), Failure> {
+    fn take_chunk(&mut self, host: &str, data: &str, deltas: Deltas<'_>) -> Result<(), Failure> {
         let chunk: Chunk = serde_json::from_str(data).map_err(|error| {
             Failure::new(
                 FailureCode::ProviderError,
@@ -139,6 +200,15 @@ impl Assembly {
                 self.content.push_str(&text);
                 deltas(&text);
             }
+            if let Some(text) = delta.refusal.filter(|text| !text.is_empty()) {
+                self.content.push_str(&text);
+                deltas(&text);
+                self.refused = true;
+            }
+            self.thought_bytes += match &delta.reasoning {
+                Some(serde_json::Value::String(thought)) => thought.len(),
+                _ => 0,
+            };
             for call in delta.tool_calls.into_iter().flatten() {
                 self.take_tool(host, call)?;
             }
@@ -153,12 +223,6 @@ impl Assembly {
             });
         }
         Ok(())
-    }
-
-    /// Takes the reply of a server that does not stream.
-    pub fn take_whole(&mut self, host: &str, text: &str, deltas: Deltas<'_>) -> Result<(), Failure> {
-        self.take(host, text, deltas)?;
-        self.end(host)
     }
 
     /// Tool calls come in pieces: the name first, the arguments after it, each piece with its index or, with some
@@ -191,38 +255,13 @@ impl Assembly {
         Ok(())
     }
 
-    /// Checks that the reply is whole: a server that was cut off gave no reason to finish.
-    pub fn end(&self, host: &str) -> Result<(), Failure> {
-        match self.finish {
-            Some(_) => Ok(()),
-            None => Err(Failure::retryable(
-                FailureCode::Unavailable,
-                format!("the reply of {host} broke off"),
-            )),
-        }
-    }
-
-    /// What was used where the reply broke off: counted by the server, else guessed from what went by.
-    pub fn usage_so_far(&self, request: &ChatRequest) -> (Usage, bool) {
-        match self.usage {
-            Some(usage) => (usage, false),
-            None => (tokens::estimate_usage(request, &self.reply("")), true),
-        }
-    }
-
-    pub fn answer(&self, request: &ChatRequest, asked_model: &str) -> Answer {
-        let mut reply = self.reply(asked_model);
-        let (usage, estimated) = self.usage_so_far(request);
-        reply.usage = usage;
-        Answer { reply, estimated }
-    }
-
     fn reply(&self, asked_model: &str) -> ChatReply {
         let mut tool_calls: Vec<ToolCall> = self.tool_calls.values().cloned().collect();
         for call in tool_calls.iter_mut().filter(|call| call.arguments.trim().is_empty()) {
             "{}".clone_into(&mut call.arguments);
         }
         let finish = match self.finish {
+            Some(FinishReason::Stop) if self.refused => FinishReason::ContentFilter,
             // Some servers say "stop" after tool calls.
             Some(FinishReason::Stop) if !tool_calls.is_empty() => FinishReason::ToolCalls,
             Some(finish) => finish,

@@ -591,7 +591,10 @@ impl RunPort {
         Performed::free(match tools::computed(name, arguments).await {
             Some(Ok(answer)) => CallResult::Ok(Reply::ToolResult(answer)),
             Some(Err(failure)) => CallResult::Failed(failure),
-            None => CallResult::Failed(Failure::new(FailureCode::Invalid, format!("{name} cannot be used with these arguments"))),
+            None => CallResult::Failed(Failure::new(
+                FailureCode::Invalid,
+                format!("{name} cannot be used with these arguments"),
+            )),
         })
     }
 

@@ -11,6 +11,8 @@ const WORDS_BYTES_MAX: usize = 500;
 
 pub(super) struct Refusal {
     pub failure: Failure,
+    /// Whether the same server may be asked the same again.
+    pub again: bool,
     /// How long the server asked to wait.
     pub after: Option<Duration>,
     pub wants_old_cap_name: bool,
@@ -52,6 +54,7 @@ impl Words {
             "insufficient_credits",
             "payment_required",
             "credit_balance",
+            "spend_limit",
         ];
         let words = [
             "credit balance",
@@ -81,13 +84,20 @@ pub(super) fn refusal(host: &str, status: u16, header: impl Fn(&str) -> Option<S
         },
         |body| Words::of(&body),
     );
-    let after = matches!(status, 429 | 503).then(|| retry_after(header)).flatten();
     let mut failure = meaning(host, status, &words);
-    if failure.retryable {
+    let after = failure.retryable.then(|| retry_after(&header)).flatten();
+    if matches!(status, 429 | 503 | 529) {
         failure.retry_after_ms = after.and_then(|after| u64::try_from(after.as_millis()).ok());
     }
+    // The server knows best, but no word of its brings money.
+    let said = header("x-should-retry").map(|word| word.trim() == "true");
+    let again = match said {
+        Some(said) => said && status != 402 && !words.is_out_of_money(),
+        None => failure.retryable,
+    };
     Refusal {
         failure,
+        again,
         after,
         wants_old_cap_name: status == 400 && words.message.contains("max_completion_tokens"),
     }
@@ -103,7 +113,10 @@ pub(super) fn in_stream(host: &str, error: &Value) -> Failure {
         .and_then(|status| u16::try_from(status).ok());
     let status = status.unwrap_or(match words.kinds.as_str() {
         kinds if kinds.contains("rate_limit") => 429,
-        kinds if kinds.contains("overloaded") || kinds.contains("server_error") => 503,
+        kinds if kinds.contains("overloaded") || kinds.contains("server_error") || kinds.contains("api_error") => 503,
+        kinds if kinds.contains("timeout") => 408,
+        kinds if kinds.contains("authentication") || kinds.contains("permission") => 401,
+        kinds if kinds.contains("not_found") => 404,
         kinds if kinds.contains("invalid_request") => 400,
         _ => 0,
     });
@@ -121,11 +134,13 @@ fn meaning(host: &str, status: u16, words: &Words) -> Failure {
     match status {
         401 | 403 => Failure::new(
             FailureCode::ProviderError,
-            format!("{host} refused the key ({status}); check api_key_env or api_key_file of this model{said}"),
+            format!(
+                "{host} refused the key ({status}); check the provider’s key under Settings → Models, or api_key_env or api_key_file of this model{said}"
+            ),
         ),
         404 => Failure::new(
             FailureCode::ProviderError,
-            format!("{host} has no such model or address (404); check model and base_url{said}"),
+            format!("{host} has no such model or address (404); check the model’s name and the base URL{said}"),
         ),
         429 => Failure::retryable(FailureCode::RateLimited, format!("{host} takes no more requests for now{said}")),
         _ if words.kinds.contains("context_length") => {
@@ -133,6 +148,10 @@ fn meaning(host: &str, status: u16, words: &Words) -> Failure {
         }
         413 => Failure::new(FailureCode::LimitExceeded, format!("the request is too large for {host}{said}")),
         400 | 422 => Failure::new(FailureCode::Invalid, format!("{host} refused the request{said}")),
+        409 => Failure::retryable(
+            FailureCode::Unavailable,
+            format!("{host} was busy with something that is in the way{said}"),
+        ),
         408 => Failure::retryable(FailureCode::Timeout, format!("{host} took too long{said}")),
         500.. => Failure::retryable(FailureCode::Unavailable, format!("{host} failed ({status}){said}")),
         0 => Failure::new(FailureCode::ProviderError, format!("{host} broke off its reply{said}")),
@@ -140,7 +159,7 @@ fn meaning(host: &str, status: u16, words: &Words) -> Failure {
     }
 }
 
-fn retry_after(header: impl Fn(&str) -> Option<String>) -> Option<Duration> {
+fn retry_after(header: &impl Fn(&str) -> Option<String>) -> Option<Duration> {
     let number = |name: &str| header(name)?.trim().parse::<f64>().ok();
     let seconds = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number("retry-after"))?;
     Duration::try_from_secs_f64(seconds).ok()
@@ -149,4 +168,54 @@ fn retry_after(header: impl Fn(&str) -> Option<String>) -> Option<Duration> {
 fn short(text: &str) -> String {
     let text = text.trim();
     text.get(..text.floor_char_boundary(WORDS_BYTES_MAX)).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(status: u16, headers: &[(&str, &str)], body: &str) -> Refusal {
+        let header = |name: &str| {
+            headers
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| (*value).to_owned())
+        };
+        refusal("api.example.com", status, header, body)
+    }
+
+    #[test]
+    fn without_money_nothing_is_asked_again_whatever_the_status_and_the_headers_say() {
+        for (status, body) in [
+            (
+                429,
+                r#"{"error":{"code":"insufficient_quota","type":"insufficient_quota","message":"m"}}"#,
+            ),
+            (429, r#"{"error":{"code":"credit_balance_exhausted","message":"m"}}"#),
+            (429, r#"{"error":{"code":"billing_hard_limit_reached","message":"m"}}"#),
+            (403, r#"{"type":"error","error":{"type":"billing_error","message":"m"}}"#),
+            (
+                429,
+                r#"{"type":"error","error":{"type":"enforced_spend_limit_reached","message":"m"}}"#,
+            ),
+            (402, "{}"),
+        ] {
+            let refusal = read(status, &[("x-should-retry", "true"), ("retry-after", "1")], body);
+            assert!(!refusal.failure.retryable && refusal.after.is_none(), "{body}");
+            assert!(!refusal.again, "{body}");
+            assert!(refusal.failure.message.contains("no money"), "{body}");
+        }
+    }
+
+    #[test]
+    fn the_server_says_when_to_come_back_and_whether_at_all() {
+        let milliseconds = read(429, &[("retry-after-ms", "250"), ("retry-after", "9")], "");
+        assert_eq!((milliseconds.again, milliseconds.after), (true, Some(Duration::from_millis(250))));
+        assert_eq!(milliseconds.failure.retry_after_ms, Some(250));
+        assert_eq!(read(529, &[("retry-after", "2")], "").after, Some(Duration::from_secs(2)));
+        let never = read(529, &[("x-should-retry", "false")], "");
+        assert!(never.failure.retryable && !never.again);
+        assert!(read(409, &[], "").again && read(408, &[], "").again && !read(400, &[], "").again);
+        assert!(read(400, &[("x-should-retry", "true")], "").again);
+    }
 }
