@@ -6,14 +6,17 @@
 mod address;
 pub mod breaker;
 mod client;
+mod content;
 pub mod mail;
 pub mod sse;
 #[cfg(test)]
 pub(crate) mod test_server;
 mod tls;
+mod trail;
 mod upstream;
 
-pub use self::client::{Client, Lookup, Policy, Request, Response};
+pub use self::client::{Allow, Client, Lookup, Policy, Request, Response};
+pub use self::trail::Trail;
 pub use self::upstream::{Stream, Upstream};
 use crate::domain::failure::{Failure, FailureCode};
 

@@ -39,6 +39,7 @@ pub mod persons;
 pub mod policy;
 pub mod purge;
 mod readers;
+pub mod run_hosts;
 pub mod runs;
 pub mod runtime_components;
 pub mod security_check;

@@ -21,6 +21,7 @@ pub mod persons;
 pub mod policy;
 pub mod reset_links;
 pub mod roles;
+pub mod run_hosts;
 pub mod runs;
 pub mod service_principals;
 pub mod stream;

@@ -85,6 +85,7 @@ use crate::domain::limits::{PAGE_DEFAULT, PAGE_MAX};
         api::policy::workspace_versions,
         api::policy::workspace_version,
         api::policy::check_workspace,
+        api::run_hosts::list,
         api::artifacts::list,
         api::artifacts::show,
         api::reset_links::create,
