@@ -5,6 +5,7 @@ pub mod audit;
 pub mod budget;
 pub mod call;
 pub mod chat;
+pub mod contact;
 pub mod error;
 pub mod failure;
 pub mod fair_share;

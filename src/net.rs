@@ -6,15 +6,18 @@
 mod address;
 pub mod breaker;
 mod client;
+mod content;
 pub mod mail;
 pub mod sse;
 #[cfg(test)]
 pub(crate) mod test_server;
 mod tls;
+mod trail;
 mod upstream;
 mod vetter;
 
-pub use self::client::{Client, Lookup, Policy, Request, Response};
+pub use self::client::{Allow, Client, Lookup, Policy, Request, Response};
+pub use self::trail::Trail;
 pub use self::upstream::{NoAnswer, Stream, Upstream};
 pub use self::vetter::Vetter;
 use crate::domain::failure::{Failure, FailureCode};

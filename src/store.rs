@@ -44,6 +44,7 @@ pub mod policy;
 pub mod prices;
 pub mod purge;
 mod readers;
+pub mod run_hosts;
 pub mod runs;
 pub mod runtime_components;
 pub mod secrets;

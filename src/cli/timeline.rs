@@ -86,6 +86,8 @@ fn sentence(entry: &EntryView, meta: &Value) -> Option<(&'static str, &'static s
     if let Some(code) = meta.get("code").and_then(Value::as_str) {
         let what = if entry.kind == "http.send" {
             "request"
+        } else if entry.kind == "tools.call" && !text(meta, "tool").is_empty() {
+            text(meta, "tool")
         } else {
             entry.kind.as_str()
         };
@@ -139,6 +141,9 @@ fn sentence(entry: &EntryView, meta: &Value) -> Option<(&'static str, &'static s
             "",
             format!("answered {} · {} bytes", number(meta, "status"), number(meta, "bytes")),
         ),
+        ("tools.describe", _) => ("●", DIM, "looked up its tools".to_owned()),
+        ("tools.call", Phase::Start) => ("◌", DIM, tool(meta)),
+        ("tools.call", _) => ("●", "", tool(meta)),
         ("memory.get", _) if meta.get("found").and_then(Value::as_bool) == Some(false) => {
             ("○", DIM, format!("remembers nothing as “{}”", text(meta, "key")))
         }
@@ -161,6 +166,25 @@ fn sentence(entry: &EntryView, meta: &Value) -> Option<(&'static str, &'static s
         ),
         (kind, phase) => return waiting(kind, phase, meta),
     })
+}
+
+/// A tool, what it is used on, and what stands out of its answer: “http_request GET https://… · 200”.
+fn tool(meta: &Value) -> String {
+    let mut line = text(meta, "tool").to_owned();
+    for part in ["method", "url", "key"] {
+        let part = text(meta, part);
+        if !part.is_empty() {
+            line.push(' ');
+            line.push_str(part);
+        }
+    }
+    if number(meta, "status") > 0 {
+        line.push_str(&format!(" · {}", number(meta, "status")));
+    }
+    if !text(meta, "value").is_empty() {
+        line.push_str(&format!(" = {}", text(meta, "value")));
+    }
+    line
 }
 
 /// What has to do with waiting for others.

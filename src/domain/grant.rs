@@ -60,11 +60,11 @@ pub fn path_within(path: &str, prefix: &str) -> bool {
         return true;
     }
     let mut read = path.as_bytes().to_vec();
-    for _ in 0..=ESCAPES_DEEP_MAX {
-        if !is_plainly_within(&read, prefix.as_bytes()) {
+    for _ in 0..ESCAPES_DEEP_MAX {
+        let deeper = unescaped(&read);
+        if !is_plainly_within(&deeper, prefix.as_bytes()) {
             return false;
         }
-        let deeper = unescaped(&read);
         if deeper == read {
             return true;
         }

@@ -13,13 +13,18 @@ use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use url::{Host, Url};
 
 use super::address::{self, Reach};
+use super::content::{self, Body, Encoding};
+use super::trail::Trail;
 use super::vetter::Vetter;
 use super::{Error, builder};
 use crate::config::cidr::Cidr;
+use crate::domain::contact::Contact;
 use crate::domain::limits::{HTTP_BODY_BYTES_MAX, HTTP_HEADERS_MAX, HTTP_REDIRECTS_MAX};
 
 /// For the look-up of a name, and again for the connection.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two pieces of an answer that has begun.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const URL_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of all headers, either way.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
@@ -50,17 +55,23 @@ pub struct Request<'a> {
     pub body: Option<Vec<u8>>,
     /// For everything: look-ups, redirects, the last byte.
     pub timeout: Duration,
-    /// Bytes of the response's body.
+    /// Bytes of the response's body, after it is unpacked.
     pub body_bytes_max: usize,
     pub allow: Allow<'a>,
+    /// Of a request that carries secrets: whether they may go to an address with a method; asked for every hop that still carries them. Such a
+    /// request goes over TLS, or in the plain to an address that the operator opened, whatever else is allowed.
+    pub secrets: Option<Allow<'a>>,
+    /// Where to note whom it reaches.
+    pub trail: &'a Trail,
 }
 
 /// What came back from the last hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     pub status: u16,
-    /// In the order of arrival, names in lower case, without cookies and what concerns the connection.
+    /// In the order of arrival, names in lower case, without cookies and what concerns the connection or the encoding.
     pub headers: Vec<(String, String)>,
+    /// Unpacked.
     pub body: Vec<u8>,
     pub final_url: String,
     /// Redirects followed.
@@ -120,28 +131,40 @@ impl Client {
         let mut hop = Hop::first(&request)?;
         let mut hops = 0;
         loop {
-            let response = self.once(&hop, request.allow).await?;
+            let response = self.once(&hop, &request).await?;
             match hop.next(&response)? {
                 Some(_) if hops == HTTP_REDIRECTS_MAX => {
                     return Err(Error::LimitExceeded(format!("more than {HTTP_REDIRECTS_MAX} redirects")));
                 }
                 Some(next) => hop = next,
-                None => return read(response, &hop, hops, request.body_bytes_max).await,
+                None => return read(response, &hop, hops, &request).await,
             }
             hops += 1;
         }
     }
 
-    async fn once(&self, hop: &Hop, allow: Allow<'_>) -> Result<reqwest::Response, Error> {
+    async fn once(&self, hop: &Hop, request: &Request<'_>) -> Result<reqwest::Response, Error> {
         let host = hop.host();
-        if !allow(hop.method.as_str(), &hop.url) {
+        if !(request.allow)(hop.method.as_str(), &hop.url) {
             return Err(Error::Denied(format!(
-                "{} {} is not granted: add the host to capabilities.http in the manifest",
+                "{} {}{} is not granted: add it to capabilities.http in the manifest",
                 hop.method,
-                host_and_port(&hop.url)
+                host_and_port(&hop.url),
+                hop.url.path()
             )));
         }
-        let addresses = self.vetted(&hop.url).await?;
+        let secrets = request.secrets.filter(|_| hop.is_callers);
+        if let Some(may_carry) = secrets
+            && !may_carry(hop.method.as_str(), &hop.url)
+        {
+            return Err(Error::Denied(format!(
+                "a secret in this request is not bound to {} {}{}",
+                hop.method,
+                host_and_port(&hop.url),
+                hop.url.path()
+            )));
+        }
+        let addresses = self.vetted(&hop.url, secrets.is_some()).await?;
         let pinned = Pinned {
             host: host.to_owned(),
             addresses: addresses.clone(),
@@ -157,7 +180,9 @@ impl Client {
         if let Some(body) = &hop.body {
             sending = sending.body(body.clone());
         }
+        request.trail.begin(hop.contact());
         let response = sending.send().await.map_err(|error| Error::of_reqwest(error, host))?;
+        request.trail.receive(header_bytes(response.headers()));
         if response.remote_addr().is_none_or(|peer| !addresses.contains(&peer)) {
             return Err(Error::Denied(format!("{host} answered from an address that was not vetted")));
         }
@@ -165,9 +190,9 @@ impl Client {
     }
 
     /// Every address of the host; all of them must be reachable.
-    async fn vetted(&self, url: &Url) -> Result<Vec<SocketAddr>, Error> {
+    async fn vetted(&self, url: &Url, has_secrets: bool) -> Result<Vec<SocketAddr>, Error> {
         let port = url.port_or_known_default().unwrap_or(443);
-        let plain = url.scheme() == "http" && !self.allow_http;
+        let plain = url.scheme() == "http" && (has_secrets || !self.allow_http);
         let (host, found, inside) = match url.host() {
             Some(Host::Ipv4(literal)) => (literal.to_string(), vec![IpAddr::V4(literal)], false),
             Some(Host::Ipv6(literal)) => (literal.to_string(), vec![IpAddr::V6(literal)], false),
@@ -232,9 +257,21 @@ struct Hop {
     url: Url,
     headers: HeaderMap,
     body: Option<Vec<u8>>,
+    /// Whether it carries what the caller gave, which stays with the first origin.
+    is_callers: bool,
 }
 
 impl Hop {
+    fn contact(&self) -> Contact {
+        let body = self.body.as_ref().map_or(0, Vec::len);
+        Contact {
+            host: host_and_port(&self.url),
+            is_write: !matches!(self.method, Method::GET | Method::HEAD | Method::OPTIONS),
+            sent_bytes: (self.url.as_str().len() + header_bytes(&self.headers) + body) as u64,
+            received_bytes: 0,
+        }
+    }
+
     fn first(request: &Request<'_>) -> Result<Self, Error> {
         let method = request.method.to_ascii_uppercase();
         if !METHODS.contains(&method.as_str()) {
@@ -253,6 +290,7 @@ impl Hop {
             url: checked(url)?,
             headers: request_headers(request.headers)?,
             body: request.body.clone(),
+            is_callers: true,
         })
     }
 
@@ -296,6 +334,7 @@ impl Hop {
                 )));
             }
             next.body = None;
+            next.is_callers = false;
             next.headers = [header::ACCEPT, header::USER_AGENT]
                 .into_iter()
                 .filter_map(|name| Some((name.clone(), self.headers.get(name)?.clone())))
@@ -304,7 +343,8 @@ impl Hop {
         if next.body.is_none() {
             next.headers.remove(header::CONTENT_TYPE);
         }
-        next.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        next.headers
+            .insert(header::ACCEPT_ENCODING, HeaderValue::from_static(content::ACCEPTED));
         Ok(Some(next))
     }
 }
@@ -349,7 +389,7 @@ fn request_headers(given: &[(String, String)]) -> Result<HeaderMap, Error> {
             .map_err(|_| Error::Invalid(format!("the header {name} holds a line break or another control character")))?;
         headers.append(name, value);
     }
-    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(content::ACCEPTED));
     Ok(headers)
 }
 
@@ -373,42 +413,54 @@ fn is_ours(name: &HeaderName) -> bool {
         )
 }
 
-async fn read(mut response: reqwest::Response, hop: &Hop, hops: u32, body_bytes_max: usize) -> Result<Response, Error> {
-    let too_large = || Error::LimitExceeded(format!("the answer is larger than {body_bytes_max} bytes"));
+async fn read(mut response: reqwest::Response, hop: &Hop, hops: u32, request: &Request<'_>) -> Result<Response, Error> {
+    let host = hop.host();
+    let encoding = Encoding::of(response.headers(), host)?;
+    let is_packed = encoding != Encoding::Identity;
     let headers: Vec<(String, String)> = response
         .headers()
         .iter()
-        .filter(|(name, _)| {
-            !matches!(
-                name.as_str(),
-                "set-cookie" | "connection" | "keep-alive" | "transfer-encoding" | "upgrade" | "trailer"
-            )
+        .filter(|(name, _)| match name.as_str() {
+            "set-cookie" | "connection" | "keep-alive" | "transfer-encoding" | "upgrade" | "trailer" => false,
+            // They are about what came over the line.
+            "content-encoding" | "content-length" => !is_packed,
+            _ => true,
         })
         .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
         .collect();
-    if headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > HEADER_BYTES_MAX {
+    if header_bytes(response.headers()) > HEADER_BYTES_MAX {
         return Err(Error::LimitExceeded(format!(
             "the answer's headers are larger than {HEADER_BYTES_MAX} bytes"
         )));
     }
     let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
-    if hop.method != Method::HEAD && announced.is_some_and(|length| length > body_bytes_max) {
-        return Err(too_large());
+    if hop.method != Method::HEAD && announced.is_some_and(|length| length > request.body_bytes_max) {
+        return Err(Error::LimitExceeded(format!(
+            "the answer is larger than {} bytes",
+            request.body_bytes_max
+        )));
     }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| Error::of_reqwest(error, hop.host()))? {
-        if body.len() + chunk.len() > body_bytes_max {
-            return Err(too_large());
-        }
-        body.extend_from_slice(&chunk);
+    let mut body = Body::new(encoding, host, request.body_bytes_max);
+    loop {
+        let chunk = tokio::time::timeout(IDLE_TIMEOUT, response.chunk())
+            .await
+            .map_err(|_| Error::Timeout(format!("{host} fell silent for {} s", IDLE_TIMEOUT.as_secs())))?
+            .map_err(|error| Error::of_reqwest(error, host))?;
+        let Some(chunk) = chunk else { break };
+        request.trail.receive(chunk.len());
+        body.take(&chunk)?;
     }
     Ok(Response {
         status: response.status().as_u16(),
         headers,
-        body,
+        body: body.finish()?,
         final_url: hop.url.to_string(),
         hops,
     })
+}
+
+fn header_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
 fn host_and_port(url: &Url) -> String {

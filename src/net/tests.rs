@@ -1,5 +1,5 @@
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use url::Url;
@@ -33,7 +33,15 @@ fn request<'a>(method: &'a str, url: &'a str) -> Request<'a> {
         timeout: SOON,
         body_bytes_max: 1024,
         allow: &|_, _| true,
+        secrets: None,
+        trail: trail(),
     }
+}
+
+/// A trail that nobody reads.
+fn trail() -> &'static Trail {
+    static TRAIL: LazyLock<Trail> = LazyLock::new(Trail::default);
+    &TRAIL
 }
 
 async fn get(client: &Client, url: &str) -> Result<Response, Error> {
@@ -71,7 +79,7 @@ async fn a_granted_request_is_sent_as_it_is_and_answered() {
         asked.starts_with("post /things?x=1 http/1.1\r\n") && asked.ends_with("\r\n\r\n{}"),
         "{asked}"
     );
-    for header in ["x-key: k", "accept-encoding: identity", "user-agent: agentstation/"] {
+    for header in ["x-key: k", "accept-encoding: gzip, deflate", "user-agent: agentstation/"] {
         assert!(asked.contains(header), "{header} in {asked}");
     }
 }
@@ -362,4 +370,133 @@ async fn a_server_that_speaks_no_tls_is_unavailable() {
     });
     let result = get(&open_loopback(), &format!("https://{address}/")).await;
     assert!(matches!(result, Err(Error::Unavailable(_))), "{result:?}");
+}
+
+fn packed(encoding: &str, body: &[u8]) -> Answer {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-encoding: {encoding}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    Answer::Bytes([head.as_bytes(), body].concat())
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::Write::write_all(&mut encoder, bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test]
+async fn a_packed_answer_is_unpacked_counted_as_it_came_and_looks_plain() {
+    let text = "the same words again and again ".repeat(30);
+    let (body, trail) = (gzip(text.as_bytes()), Trail::default());
+    let server = TestServer::start(vec![packed("gzip", &body)]).await;
+    let url = server.url("/");
+    let response = open_loopback()
+        .send(Request {
+            trail: &trail,
+            ..request("GET", &url)
+        })
+        .await
+        .unwrap();
+    assert_eq!(response.body, text.as_bytes());
+    assert!(
+        !response.headers.iter().any(|(name, _)| name.starts_with("content-")),
+        "{:?}",
+        response.headers
+    );
+    let contacts = trail.contacts();
+    assert_eq!(
+        (contacts.len(), contacts[0].host.as_str()),
+        (1, server.address.to_string().as_str())
+    );
+    assert!(contacts[0].received_bytes >= body.len() as u64 && contacts[0].received_bytes < text.len() as u64);
+}
+
+#[tokio::test]
+async fn bombs_and_encodings_that_were_not_asked_for_reach_nobody() {
+    let zeros = gzip(&vec![0; 8 * 1024 * 1024]);
+    let server = TestServer::start(vec![
+        packed("gzip", &zeros),
+        packed("br", b"whatever"),
+        packed("gzip, gzip", &gzip(&zeros)),
+        packed("gzip", b"not packed at all"),
+    ])
+    .await;
+    let url = server.url("/");
+    let mut found = Vec::new();
+    for _ in 0..4 {
+        let sent = Request {
+            body_bytes_max: 16 * 1024 * 1024,
+            ..request("GET", &url)
+        };
+        found.push(open_loopback().send(sent).await.unwrap_err());
+    }
+    assert!(
+        matches!(&found[0], Error::LimitExceeded(why) if why.contains("100 times")),
+        "{found:?}"
+    );
+    assert!(found[1..].iter().all(|error| matches!(error, Error::Unavailable(_))), "{found:?}");
+    assert!(found[1].to_string().contains("br"), "{found:?}");
+}
+
+#[tokio::test]
+async fn the_trail_has_every_hop_however_it_ends() {
+    let other = TestServer::start(vec![redirect("302 Found", "http://10.0.0.1/")]).await;
+    let first = TestServer::start(vec![redirect("303 See Other", &other.url("/there"))]).await;
+    let (url, trail) = (first.url("/"), Trail::default());
+    let sent = Request {
+        body: Some(b"twelve bytes".to_vec()),
+        trail: &trail,
+        ..request("POST", &url)
+    };
+    denied(open_loopback().send(sent).await);
+    let contacts = trail.contacts();
+    let hosts: Vec<_> = contacts.iter().map(|contact| (contact.host.clone(), contact.is_write)).collect();
+    assert_eq!(
+        hosts,
+        [(first.address.to_string(), true), (other.address.to_string(), false)],
+        "the refused hop was not made"
+    );
+    assert!(contacts[0].sent_bytes > contacts[1].sent_bytes);
+}
+
+#[tokio::test]
+async fn secrets_go_in_the_plain_to_opened_addresses_only_and_where_they_are_bound_at_every_hop() {
+    let server = TestServer::start(vec![redirect("307 Temporary Redirect", "/elsewhere"), answer("200 OK", "", "")]).await;
+    let url = server.url("/bound");
+    let bound = |_: &str, url: &Url| url.path() == "/bound";
+    let sent = Request {
+        secrets: Some(&bound),
+        ..request("GET", &url)
+    };
+    let why = denied(open_loopback().send(sent).await);
+    assert!(why.contains("/elsewhere"), "{why}");
+    assert_eq!(server.asked().len(), 1, "the second hop is not made");
+
+    // To another origin none goes along, so that nothing needs to be bound there.
+    let other = TestServer::start(vec![answer("200 OK", "", "other")]).await;
+    let first = TestServer::start(vec![redirect("302 Found", &other.url("/elsewhere"))]).await;
+    let (url, headers) = (first.url("/bound"), secret_headers());
+    let sent = Request {
+        headers: &headers,
+        secrets: Some(&bound),
+        ..request("GET", &url)
+    };
+    assert_eq!(open_loopback().send(sent).await.unwrap().body, b"other");
+    assert!(!other.asked()[0].contains("s3cret"));
+
+    // Allowed plain HTTP is allowed without secrets only.
+    let public = Client::new(Policy {
+        allow_http: true,
+        ..Policy::default()
+    })
+    .with_lookup(Arc::new(|_| Box::pin(async { Ok(vec!["1.1.1.1".parse().unwrap()]) })));
+    let any = |_: &str, _: &Url| true;
+    let sent = Request {
+        secrets: Some(&any),
+        ..request("GET", "http://api.example.com/")
+    };
+    let why = denied(public.send(sent).await);
+    assert!(why.contains("use https"), "{why}");
 }

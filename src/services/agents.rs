@@ -15,6 +15,8 @@ use crate::domain::limits::{
 use crate::domain::manifest::{Finding, MANIFEST_FILE, Manifest, RuntimeKind, Severity};
 use crate::domain::origin::Origin;
 use crate::domain::permission::{Actor, Permission};
+use crate::domain::tool::{self, Touches};
+use crate::domain::trifecta;
 use crate::runtime::engine::World;
 use crate::runtime::segment::Script;
 use crate::runtime::{self, preflight, segment};
@@ -97,6 +99,7 @@ pub async fn check(app: &App, upload: Upload) -> Result<Checked, Error> {
     };
     findings.extend(check_schema(&manifest, &upload));
     findings.extend(check_form(&manifest, &upload));
+    findings.extend(check_grants(&manifest));
     let code = if findings.iter().any(|finding| finding.file == manifest.entry) {
         upload.code
     } else {
@@ -134,6 +137,45 @@ fn check_sizes(upload: &Upload) -> Vec<Finding> {
     too_large
         .map(|(file, bytes, limit)| Finding::error(file, format!("it is {bytes} bytes, the limit is {limit}")))
         .collect()
+}
+
+/// What the author should know of the grants, though they can be stored.
+fn check_grants(manifest: &Manifest) -> Vec<Finding> {
+    let granted = &manifest.capabilities;
+    let mut findings = Vec::new();
+    let all_three = trifecta::of(granted);
+    if all_three.is_complete() {
+        findings.push(Finding::warning(
+            MANIFEST_FILE,
+            format!(
+                "it has private data, reads what others wrote, and can send things away ({}): a person decides about each of its writes, whatever \
+                 the grants say, unless a rule of the policy allows it",
+                all_three.in_words()
+            ),
+        ));
+    }
+    for name in granted.tools.iter().filter(|name| tool::find(name).is_none()) {
+        findings.push(Finding::warning(MANIFEST_FILE, format!("the station has no tool “{name}”")));
+    }
+    let wants = |touches: Touches| {
+        granted
+            .tools
+            .iter()
+            .find(|name| tool::find(name).is_some_and(|tool| tool.touches == touches))
+    };
+    if let Some(name) = wants(Touches::Memory).filter(|_| !granted.memory) {
+        findings.push(Finding::warning(
+            MANIFEST_FILE,
+            format!("the tool “{name}” does nothing without capabilities.memory = true"),
+        ));
+    }
+    if let Some(name) = wants(Touches::Http).filter(|_| granted.http.is_empty()) {
+        findings.push(Finding::warning(
+            MANIFEST_FILE,
+            format!("the tool “{name}” reaches nobody without a host in capabilities.http"),
+        ));
+    }
+    findings
 }
 
 fn check_schema(manifest: &Manifest, upload: &Upload) -> Vec<Finding> {

@@ -9,6 +9,7 @@ use super::feed::Subscription;
 use super::sessions::{self, Sender};
 use super::{App, Error, FieldError, plans, waits};
 use crate::domain::call::ArtifactInfo;
+use crate::domain::contact::RunHost;
 use crate::domain::hex;
 use crate::domain::id::{AgentId, OrgId, RunId, VersionId};
 use crate::domain::journal::EntryView;
@@ -19,7 +20,7 @@ use crate::domain::retry::RetryChange;
 use crate::domain::run::{Environment, PRIORITY_MAX, PRIORITY_MIN, RunState, Trigger};
 use crate::store::idempotency::{self, Begun};
 use crate::store::runs::{Filter, NewRun, Run};
-use crate::store::{Scope, artifacts, audit, journal, payloads, runs};
+use crate::store::{Scope, artifacts, audit, journal, payloads, run_hosts, runs};
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -414,6 +415,16 @@ pub async fn artifacts(app: &App, actor: &Actor, id: RunId) -> Result<Vec<Artifa
     get(app, actor, id).await?;
     let org = actor.org;
     Ok(app.store.read(move |reader| artifacts::list(reader, org, id)).await?)
+}
+
+/// The hosts that a run contacted, redirects included.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn hosts(app: &App, actor: &Actor, id: RunId) -> Result<Vec<RunHost>, Error> {
+    get(app, actor, id).await?;
+    let org = actor.org;
+    Ok(app.store.read(move |reader| run_hosts::list(reader, org, id)).await?)
 }
 
 /// # Errors

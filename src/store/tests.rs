@@ -265,6 +265,8 @@ fn statements() -> Vec<&'static str> {
         agents::UPDATE,
         artifacts::FIND,
         artifacts::LIST,
+        run_hosts::KNOWN,
+        run_hosts::LIST,
         blobs::FIND,
         blobs::CHUNKS,
         approvals::QUEUE,

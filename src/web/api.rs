@@ -24,6 +24,7 @@ pub mod policy;
 pub mod prices;
 pub mod reset_links;
 pub mod roles;
+pub mod run_hosts;
 pub mod runs;
 pub mod service_principals;
 pub mod stream;

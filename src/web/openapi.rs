@@ -93,6 +93,7 @@ use crate::domain::limits::{PAGE_DEFAULT, PAGE_MAX};
         api::prices::list_station,
         api::prices::set_station,
         api::prices::remove_station,
+        api::run_hosts::list,
         api::artifacts::list,
         api::artifacts::show,
         api::reset_links::create,

@@ -241,6 +241,7 @@ fn api_lines() -> Vec<Line> {
         get("/api/v1/runs/{run}/events", api::events::list),
         get("/api/v1/runs/{run}/events/{seq}", api::events::show),
         get("/api/v1/runs/{run}/stream", api::stream::open),
+        get("/api/v1/runs/{run}/hosts", api::run_hosts::list),
         get("/api/v1/runs/{run}/artifacts", api::artifacts::list),
         get("/api/v1/runs/{run}/artifacts/{name:.+}", api::artifacts::show),
         get("/api/v1/approvals/{approval}", api::approvals::show),

@@ -4,11 +4,13 @@ use super::rules::{Approvers, Effect, Names, Per, Rule, What};
 use crate::domain::permission::Role;
 
 /// What holds where no rule says otherwise, in the order of what is asked most.
-pub const DEFAULTS: [&str; 5] = [
+pub const DEFAULTS: [&str; 6] = [
     "An agent may do what its manifest lists, and nothing else. No rule here gives it more.",
     "Before POST, PATCH or DELETE one person who may decide is asked, unless the manifest lists the host with approval = \"never\" or names \
      the host’s idempotency header. An “allow” rule lifts this question, an “ask” rule overrides the manifest.",
     "Reading (GET, HEAD, OPTIONS) and PUT go ahead, and so do models, artifacts and other agents that the manifest lists.",
+    "An agent that has private data, reads what others wrote and can send things away asks a person before every write, PUT included and \
+     whatever its manifest says. An “allow” rule about that host lifts the question.",
     "Of several rules about the same thing the first that fits decides. What an action touches (the host, each secret, the model, the cost) \
      is decided thing by thing, and the strictest answer holds.",
     "The organization’s and the workspace’s policy both hold: deny beats ask, and ask beats allow. A workspace can only be stricter.",

@@ -330,7 +330,11 @@ impl<'a> Batch<'a> {
     }
 
     pub(super) fn wait_for_decision(&mut self, tx: &Tx<'_>, pending: PendingCall, key: Key, approval: NewApproval) -> Done<Begun> {
-        self.note_waiting(&pending, approval.due_at, decisions::summary(&approval));
+        let mut meta = summary::summary_of(&pending.call);
+        if let (Some(meta), serde_json::Value::Object(more)) = (meta.as_object_mut(), decisions::summary(&approval)) {
+            meta.extend(more);
+        }
+        self.note_waiting(&pending, approval.due_at, meta);
         self.open_decision(tx, key, approval)?;
         Ok(Begun::Waiting(pending))
     }

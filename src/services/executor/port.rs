@@ -1,5 +1,7 @@
 //! One run's side of the world: what the sandbox asks for, done with store, models and network.
 
+mod outside;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,25 +14,25 @@ use super::super::agents::load_version;
 use super::super::app::App;
 use super::super::feed::Publisher;
 use super::super::warm::{Fence, KEPT_FOR, Place};
-use super::super::{models, tools, waits};
+use super::super::{models, waits};
 use super::begin::Batch;
 use super::caller::{Caller, Rights};
 use super::children::{Asked, Startable};
 use super::{effects, summary};
-use crate::domain::call::{Call, CallResult, HttpRequest, Reply};
+use crate::domain::call::{Call, CallResult};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::hex;
 use crate::domain::id::RunId;
 use crate::domain::journal::{NewEntry, Payload, Phase};
 use crate::domain::money::{Charge, Charged};
-use crate::domain::policy;
 use crate::domain::run::{Hold, RunState};
 use crate::domain::time::Timestamp;
+use crate::net::Trail;
 use crate::runtime::exchange::Used;
-use crate::runtime::ports::{Begun, Intended, PendingCall, Performed, Port, PortError, Resumed, Stop, Woken};
+use crate::runtime::ports::{Begun, Intended, PendingCall, Performed, Port, PortError, Stop, Woken};
 use crate::store::runs::{self, Claimed, Touched};
 use crate::store::segments::Segment;
-use crate::store::{self, Tx, agents, approvals, journal, ledger, waits as rows};
+use crate::store::{self, Tx, agents, approvals, journal, ledger, run_hosts, waits as rows};
 use crate::telemetry::crash_point::CrashPoint;
 
 impl From<store::Error> for PortError {
@@ -58,6 +60,8 @@ pub(super) struct RunPort {
     fence: Fence,
     stop: Stop,
     place: Mutex<Option<Place>>,
+    /// Whom the requests that are under way have reached, by call and place among those made at once.
+    trails: Mutex<HashMap<(u32, u32), Trail>>,
 }
 
 /// What came of looking at the calls that wait.
@@ -144,6 +148,7 @@ impl RunPort {
             fence,
             stop,
             place: Mutex::new(None),
+            trails: Mutex::default(),
         }
     }
 
@@ -313,19 +318,6 @@ impl RunPort {
     }
 }
 
-/// What tools answer that touch nothing, by their call's place among those made at once. Computed before the transaction that journals it.
-async fn computed(calls: &[PendingCall]) -> HashMap<u32, Result<String, Failure>> {
-    let mut found = HashMap::new();
-    for pending in calls.iter().filter(|pending| pending.resumed == Resumed::No) {
-        if let Call::ToolsCall { name, arguments } = &pending.call
-            && let Some(answer) = tools::computed(name, arguments).await
-        {
-            found.insert(pending.entry.sub.unwrap_or(0), answer);
-        }
-    }
-    found
-}
-
 /// What a model call may cost at most.
 fn reservation(app: &App, caller: &Caller, intended: &Intended, now: Timestamp) -> Option<ledger::Reservation> {
     let Call::ModelsChat(request) = &intended.pending.call else {
@@ -451,7 +443,7 @@ impl Port for RunPort {
     fn begin(&self, before: Vec<NewEntry>, calls: Vec<PendingCall>) -> BoxFuture<'_, Result<Vec<Begun>, PortError>> {
         Box::pin(async move {
             let startable = self.startable(calls.iter()).await?;
-            let computed = computed(&calls).await;
+            let computed = outside::computed(&calls).await;
             CrashPoint::BeforeIntent.pass();
             let now = self.now();
             let (app, caller, rights) = (self.app.clone(), self.caller(), self.rights.clone());
@@ -530,6 +522,7 @@ impl Port for RunPort {
             let (segment, ordinal, sub) = (entry.segment, key.call, entry.sub);
             let caller = self.caller();
             let is_chat = matches!(call, Call::ModelsChat(_));
+            let reached = self.reached(&entry);
             CrashPoint::AfterEffect.pass();
             let written = self
                 .app
@@ -544,6 +537,9 @@ impl Port for RunPort {
                             at,
                         });
                         ledger::settle(tx, caller.org, &key, settled.as_ref(), at)?;
+                    }
+                    for contact in reached {
+                        run_hosts::count(tx, caller.org, caller.run, &contact, at)?;
                     }
                     match journal::append(tx, caller.org, caller.run, Some(caller.fence), &[entry]) {
                         Ok(appended) => Ok(Some(appended)),
@@ -573,31 +569,6 @@ impl Port for RunPort {
 }
 
 impl RunPort {
-    async fn send(&self, pending: &PendingCall, request: &HttpRequest) -> Performed {
-        let key = policy::idempotency_header(self.rights.granted(), &pending.call)
-            .map(|header| (header.to_owned(), self.idempotency_key(&pending.entry, pending.generation)));
-        effects::http(&self.app, self.caller.org, &self.rights, request, key).await
-    }
-
-    /// Does what a tool stands for, or what it computes, where that was asked about first.
-    async fn perform_tool(&self, pending: &PendingCall, name: &str, arguments: &serde_json::Value) -> Performed {
-        if let Some(Call::HttpSend(request)) = pending.call.stands_for() {
-            let performed = self.send(pending, &request).await;
-            return Performed {
-                result: tools::result_of(arguments, performed.result),
-                ..performed
-            };
-        }
-        Performed::free(match tools::computed(name, arguments).await {
-            Some(Ok(answer)) => CallResult::Ok(Reply::ToolResult(answer)),
-            Some(Err(failure)) => CallResult::Failed(failure),
-            None => CallResult::Failed(Failure::new(
-                FailureCode::Invalid,
-                format!("{name} cannot be used with these arguments"),
-            )),
-        })
-    }
-
     /// What a model call is settled at. A call that was given up is settled at its full reservation, which is all that is known.
     fn settlement(&self, call: &Call, performed: &Performed) -> Option<summary::Spent> {
         let Call::ModelsChat(request) = call else { return None };

@@ -318,7 +318,13 @@ impl<'a> Parser<'a> {
     }
 
     fn number(&mut self) -> Result<Ratio, String> {
-        let text = self.word(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_'));
+        let belongs = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_');
+        let mut text = self.word(belongs).to_owned();
+        if text.ends_with(['e', 'E']) && self.rest.starts_with(['-', '+']) {
+            let sign = if self.rest.starts_with('-') { "-" } else { "" };
+            self.rest = self.rest.get(1..).unwrap_or_default();
+            text = format!("{text}{sign}{}", self.word(belongs));
+        }
         let plain = text.replace('_', "");
         let (digits, exponent) = match plain.split_once(['e', 'E']) {
             None => (plain.as_str(), 0),

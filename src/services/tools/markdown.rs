@@ -24,7 +24,7 @@ pub(super) fn to_text(markdown: &str) -> String {
                 }
             }
             Event::Start(Tag::List(first)) => {
-                end_block(&mut out, "\n");
+                end_block(&mut out, if lists.is_empty() { "\n\n" } else { "\n" });
                 lists.push(first);
             }
             Event::End(TagEnd::List(_)) => {
@@ -32,7 +32,9 @@ pub(super) fn to_text(markdown: &str) -> String {
                 end_block(&mut out, if lists.is_empty() { "\n\n" } else { "\n" });
             }
             Event::Start(Tag::Item) => {
-                end_block(&mut out, "\n");
+                if !out.ends_with('\n') {
+                    end_block(&mut out, "\n");
+                }
                 out.push_str(&"  ".repeat(lists.len().saturating_sub(1).min(8)));
                 match lists.last_mut() {
                     Some(Some(number)) => {

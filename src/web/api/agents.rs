@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use super::Segments;
-use super::versions::VersionBody;
+use super::versions::{TrifectaBody, VersionBody};
 use crate::domain::agent::Agent;
 use crate::domain::manifest::Manifest;
 use crate::domain::policy::Verdict;
@@ -35,6 +35,9 @@ pub struct AgentBody {
     /// What the policies say to each thing that the newest version’s manifest wants; only where one agent is shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<Vec<VerdictBody>>,
+    /// Of the newest version; only where one agent is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trifecta: Option<TrifectaBody>,
 }
 
 /// What holds for one thing that a manifest wants, or for a part of it.
@@ -72,6 +75,7 @@ impl From<&Agent> for AgentBody {
             latest_version_id: agent.latest_version_id.to_string(),
             created_at: agent.created_at.as_ms(),
             updated_at: agent.updated_at.as_ms(),
+            trifecta: None,
             policy: None,
         }
     }
@@ -115,6 +119,8 @@ pub struct CheckBody {
     pub manifest: Option<Manifest>,
     /// What it asks to touch, in words.
     pub capabilities: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trifecta: Option<TrifectaBody>,
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -210,6 +216,7 @@ pub async fn check(
             .as_ref()
             .map(|manifest| manifest.capabilities.in_words())
             .unwrap_or_default(),
+        trifecta: checked.manifest.as_ref().map(|manifest| TrifectaBody::of(&manifest.capabilities)),
         manifest: checked.manifest,
     }))
 }
@@ -230,6 +237,7 @@ pub async fn show(auth: Authorized<may::AgentsRead>, state: web::Data<State>, se
     let mut body = AgentBody::from(&agent);
     if let Some(newest) = versions.iter().find(|version| version.id == agent.latest_version_id) {
         let verdicts = policy::of_capabilities(&state.app, auth.actor(), &newest.manifest.capabilities).await?;
+        body.trifecta = Some(TrifectaBody::of(&newest.manifest.capabilities));
         body.policy = Some(verdicts.iter().map(VerdictBody::from).collect());
     }
     Ok(HttpResponse::Ok().json(body))

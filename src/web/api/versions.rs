@@ -8,7 +8,8 @@ use super::agents::{AgentBody, UploadedBody};
 use super::{Segments, immutable};
 use crate::domain::agent::AgentVersion;
 use crate::domain::hex;
-use crate::domain::manifest::Manifest;
+use crate::domain::manifest::{Capabilities, Manifest};
+use crate::domain::trifecta;
 use crate::services::agents::{self, Target};
 use crate::web::assets::is_known;
 use crate::web::context::Context;
@@ -31,6 +32,7 @@ pub struct VersionBody {
     pub manifest: Manifest,
     /// What it may touch, in words.
     pub capabilities: Vec<String>,
+    pub trifecta: TrifectaBody,
     /// `sha256:` and hexadecimal, of what is executed.
     pub code_digest: String,
     pub code_bytes: u64,
@@ -50,6 +52,32 @@ pub struct VersionBody {
     pub created_at: i64,
 }
 
+/// Private data, content that others wrote, and a way out: where an agent has all three, a person decides about each of its writes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = Trifecta)]
+pub struct TrifectaBody {
+    /// Whether it has all three.
+    pub complete: bool,
+    /// What it can know that is not for everyone.
+    pub private: Vec<String>,
+    /// Where others can put words before it.
+    pub untrusted: Vec<String>,
+    /// How it can send things away.
+    pub egress: Vec<String>,
+}
+
+impl TrifectaBody {
+    pub fn of(granted: &Capabilities) -> Self {
+        let found = trifecta::of(granted);
+        Self {
+            complete: found.is_complete(),
+            private: found.private,
+            untrusted: found.untrusted,
+            egress: found.egress,
+        }
+    }
+}
+
 impl From<&AgentVersion> for VersionBody {
     fn from(version: &AgentVersion) -> Self {
         let json = |text: &Option<String>| text.as_deref().and_then(|text| serde_json::from_str(text).ok());
@@ -58,6 +86,7 @@ impl From<&AgentVersion> for VersionBody {
             agent_id: version.agent_id.to_string(),
             version: version.version.to_string(),
             capabilities: version.manifest.capabilities.in_words(),
+            trifecta: TrifectaBody::of(&version.manifest.capabilities),
             manifest: version.manifest.clone(),
             code_digest: format!("sha256:{}", hex::encode(&version.code_digest)),
             code_bytes: version.code_bytes,

@@ -21,6 +21,13 @@ const json = (value, label) => (value === undefined ? null : block(pretty(value)
 /** Whether a fork may begin behind this item: it is the agent's own and has its answer, or a segment begins with it. */
 const forkable = (item) => item.kind === 'segment.started' || (item.start.lane === 'guest' && !item.open && (item.family === 'step' || item.end !== null));
 
+/** Whom the run contacted. */
+function hostTable(hosts) {
+  const cells = (host) => [host.requests, host.writes].map((n) => h('td', { class: 'num' }, count(n))).concat([host.sent_bytes, host.received_bytes].map((n) => h('td', { class: 'num' }, bytes(n))));
+  return h('table', { class: 'table' }, h('thead', {}, h('tr', {}, h('th', {}, 'Host'), ...['Requests', 'Writes', 'Sent', 'Received'].map((name) => h('th', { class: 'num' }, name)))),
+    h('tbody', {}, hosts.map((host) => h('tr', {}, h('td', { class: 'mono' }, host.host), ...cells(host)))));
+}
+
 export class Inspector {
   #item = null;
   #tab = '';
@@ -163,6 +170,8 @@ export class Inspector {
     const artifacts = run.artifacts ?? [];
     if (run.output !== undefined && run.output !== null) tabs.push(['Output', () => this.#outputView(run.output, 'Output')]);
     if (artifacts.length > 0) tabs.push([`Artifacts ${count(artifacts.length)}`, () => artifacts.map((artifact) => artifactRow(this.runId, artifact))]);
+    const hosts = run.hosts ?? [];
+    if (hosts.length > 0) tabs.push([`Hosts ${count(hosts.length)}`, () => hostTable(hosts)]);
     if (run.input !== undefined && run.input !== null) tabs.push(['Input', () => this.#outputView(run.input, 'Input')]);
     if (tabs.length === 0) tabs.push(['Run', () => h('p', { class: 'muted' }, this.model.finished ? 'It left no output.' : 'Its output will be here when it has finished.')]);
     return tabs;
@@ -184,6 +193,7 @@ export class Inspector {
     const views = {
       model: () => [['Conversation', (signal) => this.#conversation(item, signal)], ['Usage', () => this.#usage(item)], raw],
       web: () => [['Response', (signal) => this.#httpPart(item, 'response', signal)], ['Request', (signal) => this.#httpPart(item, 'request', signal)], raw],
+      tool: () => [['Result', (signal) => this.#tool(item, 'response', signal)], ['Arguments', (signal) => this.#tool(item, 'request', signal)], raw],
       memory: () => [['Memory', (signal) => this.#memory(item, signal)], raw],
       artifact: () => [['Artifact', (signal) => this.#artifact(item, signal)], raw],
       log: () => [['Message', () => this.#message(item)], raw],
@@ -250,6 +260,16 @@ export class Inspector {
     return [failure, top,
       headers.length ? h('details', { class: 'earlier' }, h('summary', {}, plural(headers.length, 'header')), facts(headers.map(({ name, value }) => [name, h('span', { class: 'mono' }, value)]))) : null,
       bodyView(message.body, headers)];
+  }
+
+  /** What a tool was given, or what it answered: JSON in a text. */
+  async #tool(item, part, signal) {
+    const payload = await this.#payload(item, signal);
+    const failure = this.#failure(item, payload.response);
+    if (item.kind === 'tools.describe') return [failure, json(part === 'request' ? {} : payload.response?.ok?.tools ?? [], 'Tools')];
+    const value = part === 'request' ? payload.request?.arguments : payload.response?.ok?.tool_result;
+    if (value === undefined) return [failure, failure ? null : h('p', { class: 'muted' }, item.open ? 'No answer yet.' : 'Nothing was kept.')];
+    return [failure, this.#outputView(value, part === 'request' ? 'Arguments' : 'Result')].flat();
   }
 
   async #memory(item, signal) {

@@ -3,7 +3,7 @@
 import { bytes, compact, count, duration, host, moment, money, plural } from './format.js';
 
 const families = {
-  'models.chat': 'model', 'http.send': 'web', 'calls.all': 'calls', log: 'log', step: 'step', progress: 'progress', emit: 'emit',
+  'models.chat': 'model', 'http.send': 'web', 'tools.call': 'tool', 'tools.describe': 'tool', 'calls.all': 'calls', log: 'log', step: 'step', progress: 'progress', emit: 'emit',
 };
 
 const areas = { clock: 'waiting', waits: 'waiting', approvals: 'approval', approval: 'approval', inbox: 'chat', message: 'chat', agents: 'child', child: 'child' };
@@ -63,8 +63,8 @@ const say = {
   'clock.sleep': (m, item) => (item.open ? ['sleeps', m.until ? `until ${moment(m.until)}` : '', []] : ['slept', m.ms === undefined ? '' : duration(m.ms), []]),
   'approvals.request': (m, item) => [item.open ? 'asks a person:' : 'asked a person:', m.action, [m.verb ? `${verbs[m.verb] ?? m.verb}${m.by ? ` by ${m.by}` : ''}` : item.open && 'waits for a decision']],
   'approval.requested': (m) => ['asks a person:', m.action, []],
-  'approval.decided': (m) => [`${m.by || 'somebody'} ${decided[m.verb] ?? m.verb}`, m.action === 'http.send' ? '' : m.action, [m.reason, m.waited_ms >= 1000 && `after ${duration(m.waited_ms)}`]],
-  'approval.voted': (m) => [`${m.by || 'somebody'} ${decided[m.verb] ?? m.verb}`, m.action === 'http.send' ? '' : m.action, [`${m.agreed} of ${m.needed}`, m.reason]],
+  'approval.decided': (m) => [`${m.by || 'somebody'} ${decided[m.verb] ?? m.verb}`, ['http.send', 'tools.call'].includes(m.action) ? '' : m.action, [m.reason, m.waited_ms >= 1000 && `after ${duration(m.waited_ms)}`]],
+  'approval.voted': (m) => [`${m.by || 'somebody'} ${decided[m.verb] ?? m.verb}`, ['http.send', 'tools.call'].includes(m.action) ? '' : m.action, [`${m.agreed} of ${m.needed}`, m.reason]],
   'approval.expired': (m) => ['nobody decided in time:', m.action, [m.then === 'deny' ? 'counts as denied' : 'the run is cancelled']],
   'approval.withdrawn': () => ['no longer asks for a decision', '', []],
   'inbox.reply': (m, item) => ['replied', said(item), []],
@@ -81,6 +81,8 @@ const say = {
     item.end && m.output_tokens !== undefined && `${count(tokensIn(m))} in, ${count(m.output_tokens)} out`, m.cost_micros > 0 && money(m.cost_micros),
     m.finish === 'tool_calls' && 'wants a tool', m.finish === 'length' && 'cut at its length']],
   'http.send': (m, item) => (m.waits === 'approval' ? [item.open ? 'asks before' : 'asked before', `${m.method ?? ''} ${short(m.url ?? '')}`.trim(), [item.decision ? `${verbs[item.decision.verb]}${item.decision.by ? ` by ${item.decision.by}` : ''}` : item.open && 'waits for a decision']] : [`${item.open ? 'sending ' : ''}${m.method ?? 'GET'}`, short(m.url ?? ''), [m.status && String(m.status), m.bytes !== undefined && bytes(m.bytes)]]),
+  'tools.describe': (m) => ['looked up its tools', '', [m.count !== undefined && plural(m.count, 'tool')]],
+  'tools.call': (m, item) => (m.waits === 'approval' ? [item.open ? 'asks before' : 'asked before', toolObject(m), [item.decision ? `${verbs[item.decision.verb]}${item.decision.by ? ` by ${item.decision.by}` : ''}` : item.open && 'waits for a decision']] : [item.open ? 'using' : 'used', toolObject(m), [m.status && String(m.status), m.value !== undefined && `= ${m.value}`, m.count !== undefined && `${count(m.count)} found`, m.found === false && 'nothing there', m.value === undefined && m.bytes !== undefined && bytes(m.bytes), m.truncated && 'cut']]),
   'memory.get': (m) => ['recalled', m.key, [m.found === false && 'nothing there', m.bytes !== undefined && m.found !== false && bytes(m.bytes)]],
   'memory.put': (m) => ['remembered', m.key, [m.bytes !== undefined && bytes(m.bytes), m.version && `version ${m.version}`]],
   'memory.delete': (m) => ['forgot', m.key, [m.found === false && 'nothing was there']],
@@ -95,6 +97,9 @@ const say = {
   progress: (m) => [m.total > 0 ? `${count(m.done)} of ${count(m.total)}` : count(m.done ?? 0), '', [m.message]],
   emit: (m) => ['emitted', m.kind ?? '', []],
 };
+
+/** A tool, and what it is used on. */
+const toolObject = (m) => [m.tool, m.url ? `${m.method ?? 'GET'} ${short(m.url)}` : m.key].filter(Boolean).join(' ');
 
 function short(url) {
   try {
@@ -122,6 +127,7 @@ export function sentence(item) {
 export function label(item) {
   if (item.kind === 'models.chat') return item.start.meta?.model ?? 'model';
   if (item.child) return item.child.agent;
+  if (item.kind === 'tools.call') return item.meta.tool ?? 'tool';
   if (item.kind === 'http.send') return `${item.meta.method ?? 'GET'} ${host(item.meta.url ?? '')}`;
   return item.kind;
 }

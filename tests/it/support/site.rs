@@ -29,6 +29,8 @@ impl Asked {
 
 pub enum Reply {
     Text(String),
+    /// A whole answer, head and body.
+    Raw(Vec<u8>),
     /// The same, after a while.
     Late(std::time::Duration, String),
     /// The connection stays open and nothing comes.
@@ -85,6 +87,11 @@ impl Site {
             .unwrap();
     }
 
+    /// A redirect to this address.
+    pub fn redirect(status: u16, to: &str) -> Reply {
+        Reply::Raw(format!("HTTP/1.1 {status} Elsewhere\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").into_bytes())
+    }
+
     /// Lets agents reach this machine.
     pub fn reachable() -> Policy {
         Policy {
@@ -104,6 +111,7 @@ async fn serve(mut stream: TcpStream, answer: impl Fn(&Asked) -> Reply) {
     let Some(request) = read(&mut stream).await else { return };
     match answer(&request) {
         Reply::Text(text) => say(&mut stream, &text).await,
+        Reply::Raw(bytes) => _ = stream.write_all(&bytes).await,
         Reply::Late(after, text) => {
             tokio::time::sleep(after).await;
             say(&mut stream, &text).await;

@@ -9,27 +9,28 @@ use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::OrgId;
 use crate::domain::limits::HTTP_BODY_BYTES_MAX;
 use crate::domain::policy;
-use crate::net;
+use crate::net::{self, Trail};
 use crate::runtime::ports::Performed;
 use crate::services::app::{App, Callee};
 
 /// Time that a request may take where the agent names none.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Sends a request to a granted host.
+/// Sends a request to a granted host; `trail` gets whom it reaches.
 pub(in super::super) async fn http(
     app: &App,
     org: OrgId,
     rights: &Rights,
     request: &HttpRequest,
     key: Option<(String, String)>,
+    trail: &Trail,
 ) -> Performed {
     // The placeholder itself must never leave: the other side would take it for the secret.
     if let Some(name) = policy::secrets_of(request).first() {
         let text = format!("the request names the secret “{name}”, and the station has no such secret to put there; nothing was sent");
         return Performed::free(CallResult::Failed(Failure::new(FailureCode::NotFound, text)));
     }
-    Performed::free(match send(app, org, rights, request, key).await {
+    Performed::free(match send(app, org, rights, request, key, trail).await {
         Ok(response) => CallResult::Ok(Reply::Http(response)),
         Err(failure) => CallResult::Failed(failure),
     })
@@ -47,6 +48,7 @@ async fn send(
     rights: &Rights,
     request: &HttpRequest,
     key: Option<(String, String)>,
+    trail: &Trail,
 ) -> Result<HttpResponse, Failure> {
     let body = match &request.body {
         None => None,
@@ -85,6 +87,8 @@ async fn send(
         timeout,
         body_bytes_max: HTTP_BODY_BYTES_MAX,
         allow: &allow,
+        secrets: None,
+        trail,
     };
     let host = host_of(&request.url);
     let admitted = app

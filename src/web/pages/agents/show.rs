@@ -8,6 +8,7 @@ use crate::domain::agent::{Agent, AgentVersion};
 use crate::domain::hex;
 use crate::domain::manifest::Capabilities;
 use crate::domain::permission::{Actor, Permission};
+use crate::domain::trifecta::{self, Trifecta};
 use crate::services::{agents, policy, runs, users};
 use crate::store::runs::Filter;
 use crate::web::api::Segments;
@@ -35,6 +36,7 @@ struct AgentPage {
     may_start: bool,
     capabilities: Vec<Capability>,
     verdicts: Vec<VerdictRow>,
+    trifecta: Trifecta,
     limits: Vec<Limit>,
     /// Markdown.
     readme: Option<String>,
@@ -139,6 +141,7 @@ pub async fn show(
         may_write: may(actor, Permission::AgentsWrite),
         may_start: may(actor, Permission::RunsStart),
         capabilities: capabilities(&manifest.capabilities),
+        trifecta: trifecta::of(&manifest.capabilities),
         verdicts: verdicts(&state, actor, &manifest.capabilities).await?,
         limits: manifest
             .limits

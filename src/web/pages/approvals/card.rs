@@ -256,6 +256,16 @@ pub fn title(action: &str, arguments: &Value) -> String {
             let bytes = arguments.get("bytes").and_then(Value::as_u64).unwrap_or(0);
             format!("Store the artifact “{}”, {}", text(arguments, "name"), filters::size(bytes))
         }
+        "tools.call" => {
+            let (tool, given) = (text(arguments, "name"), arguments.get("arguments").unwrap_or(&Value::Null));
+            match text(given, "url") {
+                "" => format!("Use the tool “{tool}”"),
+                url => {
+                    let method = Some(text(given, "method")).filter(|method| !method.is_empty()).unwrap_or("GET");
+                    format!("{} {url}, with the tool “{tool}”", method.to_ascii_uppercase())
+                }
+            }
+        }
         own => own.to_owned(),
     };
     cut(&words, TITLE_CHARS_MAX)
@@ -284,6 +294,14 @@ fn fields(value: &Value) -> Vec<Argument> {
 
 /// The arguments as a small table. Of a request, what the title does not say: headers and body.
 fn rows(action: &str, arguments: &Value) -> Vec<Argument> {
+    if action == "tools.call" {
+        let given = arguments.get("arguments").unwrap_or(&Value::Null);
+        // What the title says already is left out.
+        return fields(given)
+            .into_iter()
+            .filter(|row| !matches!(row.name.as_str(), "url" | "method"))
+            .collect();
+    }
     if action != "http.send" {
         return fields(arguments);
     }
@@ -390,6 +408,17 @@ mod tests {
         assert!(shown.contains(&("x-team".to_owned(), "lamps".to_owned())));
         assert!(shown.contains(&("lamps".to_owned(), "4".to_owned())));
         assert!(shown.iter().any(|(name, value)| name == "for" && value.contains("hall")));
+    }
+
+    #[test]
+    fn a_tool_is_titled_by_what_it_would_do() {
+        let post = json!({ "name": "http_request", "arguments": { "method": "POST", "url": "https://a.example/x", "body": "{}" } });
+        assert_eq!(title("tools.call", &post), "POST https://a.example/x, with the tool “http_request”");
+        let shown: Vec<_> = rows("tools.call", &post).into_iter().map(|row| row.name).collect();
+        assert_eq!(shown, ["body"]);
+        let sum = json!({ "name": "calculator", "arguments": { "expression": "1+1" } });
+        assert_eq!(title("tools.call", &sum), "Use the tool “calculator”");
+        assert_eq!(rows("tools.call", &sum)[0].value, "1+1");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::fork::OriginNote;
 use super::verify::VerifiedNote;
 use super::words;
 use crate::domain::call::ArtifactInfo;
+use crate::domain::contact::RunHost;
 use crate::domain::failure::EndReason;
 use crate::domain::journal::{Lane, Phase};
 use crate::domain::permission::Permission;
@@ -36,6 +37,7 @@ struct ShowPage {
     run: RunPage,
     lines: Vec<Line>,
     artifacts: Vec<ArtifactInfo>,
+    hosts: Vec<RunHost>,
     approvals: Vec<ApprovalCard>,
     verified: Option<VerifiedNote>,
     origin: Option<OriginNote>,
@@ -124,6 +126,7 @@ pub async fn show(
         shell: shell(&state, &request, &auth.known, format!("{} {}", run.agent_name, run.id), "runs"),
         lines: entries.iter().map(line).collect(),
         artifacts,
+        hosts: runs::hosts(&state.app, actor, run.id).await?,
         approvals: pending_of(&state, actor, run.id, Place::Run).await?,
         origin: fork::origin(&state.app, actor, &run)
             .await?

@@ -37,7 +37,7 @@ struct PolicyPage {
     head: Option<Head>,
     rules: Vec<Row>,
     kinds: [(&'static str, &'static str); 7],
-    defaults: [&'static str; 5],
+    defaults: [&'static str; 6],
     /// The rules shown, as JSON, and the version that they were made from.
     json: String,
     base: u32,

@@ -214,8 +214,8 @@ async function showFailure() {
 
 async function loadRun() {
   try {
-    const [whole, artifacts] = await Promise.all([getJson(api), getJson(`${api}/artifacts`)]);
-    run.facts = { input: whole.input, output: whole.output, artifacts: artifacts.items ?? [] };
+    const [whole, artifacts, hosts] = await Promise.all([getJson(api), getJson(`${api}/artifacts`), getJson(`${api}/hosts`)]);
+    run.facts = { input: whole.input, output: whole.output, artifacts: artifacts.items ?? [], hosts: hosts.items ?? [] };
     run.totals = { ...run.totals, ...whole.usage, ...(whole.cost_micros === undefined ? {} : { cost_micros: whole.cost_micros }), ...(whole.fuel === undefined ? {} : { fuel: whole.fuel }) };
     inspector.showRun(run.facts);
     render();
