@@ -420,6 +420,9 @@ CREATE TABLE runs (
 CREATE INDEX runs_by_workspace ON runs (org_id, workspace_id, id);
 CREATE INDEX runs_by_state ON runs (org_id, workspace_id, state, id);
 CREATE INDEX runs_by_agent ON runs (org_id, agent_id, id);
+-- For what runs cost: all that is asked is in it.
+CREATE INDEX runs_ended ON runs (org_id, id, workspace_id, agent_id, started_by, key_id, state, cost_micros)
+    WHERE state IN ('succeeded', 'failed', 'cancelled');
 CREATE INDEX runs_by_version ON runs (version_id);
 CREATE INDEX runs_by_starter ON runs (started_by);
 CREATE INDEX runs_by_parent ON runs (parent_run_id) WHERE parent_run_id IS NOT NULL;

@@ -3,6 +3,7 @@
 //! Secrets are compared in constant time and kept only as hashes.
 
 pub mod api_key;
+pub mod data_key;
 pub mod device;
 pub mod form_token;
 pub mod passkey;

@@ -2,13 +2,15 @@
 
 use std::fmt;
 
-/// A secret text. Only [`Secret::expose`] shows it.
+use zeroize::Zeroizing;
+
+/// A secret text, wiped from memory when it goes. Only [`Secret::expose`] shows it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(Zeroizing::new(text.into()))
     }
 
     /// The text itself, for the one place that sends it.

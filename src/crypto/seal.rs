@@ -64,6 +64,13 @@ impl MasterKey {
         Ok(sealed)
     }
 
+    /// The fingerprint of the key that sealed this; none where it is nothing that was sealed.
+    pub fn fingerprint_of(sealed: &[u8]) -> Option<String> {
+        let (version, rest) = sealed.split_first()?;
+        let (fingerprint, _) = rest.split_first_chunk::<FINGERPRINT_BYTES>()?;
+        (*version == VERSION).then(|| crate::domain::hex::encode(fingerprint))
+    }
+
     /// Opens what was sealed for this place.
     ///
     /// # Errors

@@ -112,6 +112,14 @@ pub struct ArtifactInfo {
     pub digest: String,
 }
 
+/// What a person may write in the place of a tool's call.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ToolArguments {
+    name: String,
+    arguments: serde_json::Value,
+}
+
 /// One call with its arguments. Its JSON is what the journal keeps and what the fingerprint is made of.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
@@ -211,7 +219,7 @@ impl Call {
         }
     }
 
-    /// The class where the call alone decides it. A host grant may make an HTTP write idempotent.
+    /// The class where the call alone decides it; a tool has that of the call it stands for. A host grant may make an HTTP write idempotent.
     pub fn class(&self) -> EffectClass {
         match self {
             Self::ModelsChat(_) => EffectClass::PaidRead,
@@ -220,6 +228,7 @@ impl Call {
                 "PUT" | "DELETE" => EffectClass::WriteIdempotent,
                 _ => EffectClass::WriteOnce,
             },
+            Self::ToolsCall { .. } => self.stands_for().map_or(EffectClass::Local, |call| call.class()),
             _ => EffectClass::Local,
         }
     }
@@ -233,6 +242,14 @@ impl Call {
         match function {
             "http.send" => HttpRequest::deserialize(arguments).map(Self::HttpSend).map_err(read),
             "models.chat" => ChatRequest::deserialize(arguments).map(Self::ModelsChat).map_err(read),
+            "tools.call" => {
+                let given = ToolArguments::deserialize(arguments).map_err(read)?;
+                super::tool::check(&given.name, &given.arguments).map_err(|failure| failure.message)?;
+                Ok(Self::ToolsCall {
+                    name: given.name,
+                    arguments: given.arguments,
+                })
+            }
             _ => Err(format!("{function} is no function that a person can give leave for")),
         }
     }

@@ -6,6 +6,7 @@ use super::failure::codes;
 use super::form::Form;
 use super::limits::{AgentLimits, NAME_BYTES_MAX};
 use super::retry::RetryChange;
+use super::{grant, tool, trifecta};
 
 codes! {
     /// What executes the agent.
@@ -111,6 +112,16 @@ impl AskFirst {
 }
 
 impl HttpGrant {
+    /// Whether it is about this address, whatever the method.
+    pub fn covers(&self, url: &url::Url) -> bool {
+        grant::allows(&self.host, url) && grant::path_within(url.path(), &self.path)
+    }
+
+    /// Whether it grants this method, written in capitals.
+    pub fn takes(&self, method: &str) -> bool {
+        self.methods.iter().any(|granted| granted == method)
+    }
+
     fn default_methods() -> Vec<String> {
         vec!["GET".to_owned(), "HEAD".to_owned()]
     }
@@ -141,11 +152,14 @@ impl Capabilities {
         }
         for grant in &self.http {
             let mut line = format!("Send {} requests to {}", grant.methods.join(", "), grant.host);
-            let writes = grant
-                .methods
-                .iter()
-                .any(|method| !matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS"));
-            if writes && grant.approval == AskFirst::Never {
+            if !grant.path.is_empty() {
+                line.push_str(&format!(", where the path begins with {}", grant.path));
+            }
+            let writes = grant.methods.iter().any(|method| !trifecta::is_read(method));
+            if writes && let Some(header) = &grant.idempotency_header {
+                line.push_str(&format!(", with a key in {header} so that a repeated write counts once"));
+            }
+            if writes && grant.approval == AskFirst::Never && !trifecta::of(self).is_complete() {
                 line.push_str(", without asking a person first");
             }
             words.push(line);
@@ -157,7 +171,9 @@ impl Capabilities {
             words.push(format!("Start or ask the agent “{agent}”"));
         }
         for tool in &self.tools {
-            words.push(format!("Use the tool “{tool}”"));
+            let does = tool::find(tool).map_or(String::new(), |tool| format!(": {}", tool.in_words));
+            let asks = if self.ask.contains(tool) { "; a person decides each time" } else { "" };
+            words.push(format!("Use the tool “{tool}”{does}{asks}"));
         }
         for secret in &self.secrets {
             words.push(format!("Send the secret “{secret}” to the hosts it is bound to, without seeing it"));
@@ -336,6 +352,7 @@ impl Manifest {
             ("models", &granted.models),
             ("agents", &granted.agents),
             ("tools", &granted.tools),
+            ("ask", &granted.ask),
             ("secrets", &granted.secrets),
         ];
         for (key, names) in lists {
@@ -348,6 +365,12 @@ impl Manifest {
                 }
             }
         }
+        for name in granted.ask.iter().filter(|name| !granted.tools.contains(name)) {
+            wrong(
+                "ask",
+                format!("capabilities.ask names “{name}”, which is none of capabilities.tools"),
+            );
+        }
         if granted.http.len() > GRANTS_MAX {
             wrong("http", format!("capabilities.http lists more than {GRANTS_MAX}"));
         }
@@ -358,6 +381,16 @@ impl Manifest {
                     format!(
                         "“{}” is no host: write example.com, *.example.com or example.com:8443, without https://",
                         grant.host
+                    ),
+                );
+            }
+            if !grant::is_path_prefix(&grant.path) {
+                wrong(
+                    "http",
+                    format!(
+                        "“{}” is no path: it begins with “/”, is written without “%”, “?”, “#” and “..”, and has at most {} bytes",
+                        grant.path,
+                        grant::PATH_BYTES_MAX
                     ),
                 );
             }

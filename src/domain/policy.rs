@@ -18,7 +18,6 @@ pub use rules::{Approvers, Effect, Rule, Rules, What, Wrong};
 pub use words::{DEFAULTS, of_approvers};
 
 use super::call::{Call, EffectClass};
-use super::grant;
 use super::manifest::Capabilities;
 
 /// Names the rule that decided: `org/no-posts`, `workspace/…`, `manifest.http`, `default.ask-before-writes`.
@@ -180,7 +179,10 @@ pub fn effect_class(granted: &Capabilities, call: &Call) -> EffectClass {
 
 /// The header in which a host that knows repeated writes wants the key, where the call is a write.
 pub fn idempotency_header<'a>(granted: &'a Capabilities, call: &Call) -> Option<&'a str> {
-    let Call::HttpSend(request) = call else { return None };
+    let behind = call.stands_for();
+    let Call::HttpSend(request) = behind.as_ref().unwrap_or(call) else {
+        return None;
+    };
     if !matches!(call.class(), EffectClass::WriteOnce | EffectClass::WriteIdempotent) {
         return None;
     }
@@ -188,7 +190,7 @@ pub fn idempotency_header<'a>(granted: &'a Capabilities, call: &Call) -> Option<
     granted
         .http
         .iter()
-        .filter(|grant| grant::allows(&grant.host, &url))
+        .filter(|grant| grant.covers(&url))
         .find_map(|grant| grant.idempotency_header.as_deref())
 }
 

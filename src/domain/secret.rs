@@ -5,6 +5,41 @@ use url::Url;
 
 use super::grant;
 
+/// Bytes of a secret's value: a shorter one could not be told from ordinary text where it comes back.
+pub const SECRET_BYTES_MIN: usize = 8;
+/// A key of 4096 bits in PEM has less than half of it.
+pub const SECRET_BYTES_MAX: usize = 8 * 1024;
+/// Versions of one secret that are not destroyed.
+pub const SECRET_VERSIONS_MAX: usize = 50;
+/// Secrets that agents of an organization may be given.
+pub const SECRETS_MAX: u32 = 1_000;
+/// Bindings of one secret.
+pub const BINDINGS_MAX: usize = 50;
+/// What the name of an environment variable that a secret points to begins with.
+pub const ENV_SECRET_PREFIX: &str = "AGENTSTATION_SECRET_";
+
+/// Who has a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// Agents write its name in requests.
+    Agents,
+    /// A provider of models has it as its key.
+    Provider,
+    /// Alerts go to the address that it is.
+    Channel,
+}
+
+impl Purpose {
+    /// As stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Agents => "agents",
+            Self::Provider => "provider",
+            Self::Channel => "channel",
+        }
+    }
+}
+
 /// One way in which a secret may be used: these agents may put it into these requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

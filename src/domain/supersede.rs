@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::call::EffectClass;
 use super::failure::FailureCode;
 use super::journal::{Phase, kind};
+use super::tool::{self, Tool};
 
 /// An entry of the guest's lane, as far as retries are concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +38,7 @@ pub struct Standing {
 pub struct InForce(BTreeMap<(u32, u32), Standing>);
 
 /// Calls in our own database that may be made again without a difference to anyone.
-const REPEATABLE: [&str; 11] = [
+const REPEATABLE: [&str; 12] = [
     "memory.get",
     "memory.list",
     "memory.search",
@@ -49,6 +50,7 @@ const REPEATABLE: [&str; 11] = [
     "progress",
     "emit",
     "waits.close",
+    "tools.describe",
 ];
 
 impl InForce {
@@ -104,7 +106,10 @@ impl Standing {
         }
         match self.class {
             Some(EffectClass::WriteOnce | EffectClass::WriteIdempotent) => true,
-            Some(EffectClass::Local) => !REPEATABLE.contains(&self.kind.as_str()),
+            // Of a tool's call the kind is the tool.
+            Some(EffectClass::Local) => {
+                !REPEATABLE.contains(&self.kind.as_str()) && !tool::find(&self.kind).is_some_and(Tool::is_repeatable)
+            }
             Some(EffectClass::Pure | EffectClass::Read | EffectClass::PaidRead) | None => false,
         }
     }

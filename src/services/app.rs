@@ -17,7 +17,7 @@ use super::sealing::Sealing;
 use super::supervisor::Supervisor;
 use super::versions::Versions;
 use super::warm::Warm;
-use super::{Error, audit, housekeeping, javascript, mail, policy, purge};
+use super::{Error, audit, housekeeping, javascript, mail, policy, prices, purge};
 use crate::config::Config;
 use crate::config::master_key::KeySource;
 use crate::domain::id::{NodeId, OrgId};
@@ -92,6 +92,8 @@ pub struct Inner {
     pub components: Components,
     pub versions: Versions,
     pub policies: policy::Held,
+    /// What models cost.
+    pub prices: prices::Prices,
     pub purge: purge::Bell,
     /// This start of the process, as leases name it.
     pub node: NodeId,
@@ -184,6 +186,7 @@ impl App {
         let sealing = Sealing::find(&master_key, &store).await?;
         let mail = Mail::new(&config.mail)?;
         let breakers = Breakers::new(clock.clone());
+        let prices = prices::Prices::load(&store).await?;
         let started_at = clock.now();
         let node = NodeId::new(clock.now());
         Ok(Self(Arc::new(Inner {
@@ -202,6 +205,7 @@ impl App {
             components,
             versions: Versions::default(),
             policies: policy::Held::default(),
+            prices,
             purge: purge::Bell::default(),
             node,
             started_at,

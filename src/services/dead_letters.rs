@@ -138,7 +138,7 @@ pub async fn writes(app: &App, actor: &Actor, id: RunId) -> Result<Vec<String>, 
 async fn writes_of(app: &App, org: OrgId, id: RunId) -> Result<Vec<String>, Error> {
     let writes = app.store.read(move |reader| journal::writes(reader, org, id, WRITES_MAX)).await?;
     let line = |write: journal::Write| match write.kind.as_str() {
-        "http.send" => write.what,
+        "http.send" | "http_request" => write.what,
         kind => format!("{kind} {}", write.what).trim_end().to_owned(),
     };
     Ok(writes.into_iter().map(line).collect())

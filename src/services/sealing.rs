@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Error;
 use crate::config::master_key::KeySource;
+use crate::crypto;
 use crate::crypto::seal::MasterKey;
 use crate::store::{Store, station};
 
@@ -35,8 +36,43 @@ impl std::fmt::Display for Trouble {
     }
 }
 
+/// The key that seals now, and the one before it as long as it is being replaced. What was sealed names its key: no second one is tried.
+pub struct Keyring {
+    current: MasterKey,
+    previous: Option<MasterKey>,
+}
+
+impl Keyring {
+    pub const fn new(current: MasterKey, previous: Option<MasterKey>) -> Self {
+        Self { current, previous }
+    }
+
+    /// Of the key that seals.
+    pub fn fingerprint(&self) -> String {
+        self.current.fingerprint()
+    }
+
+    /// Seals for one place; see [`MasterKey::seal`].
+    ///
+    /// # Errors
+    /// The system gives no random bytes.
+    pub fn seal(&self, place: &str, plain: &[u8]) -> Result<Vec<u8>, crypto::Error> {
+        self.current.seal(place, plain)
+    }
+
+    /// Opens with the key that it names; see [`MasterKey::open`].
+    ///
+    /// # Errors
+    /// `OtherKey`, `Seal`.
+    pub fn open(&self, place: &str, sealed: &[u8]) -> Result<Vec<u8>, crypto::Error> {
+        let names = MasterKey::fingerprint_of(sealed).ok_or(crypto::Error::Seal)?;
+        let previous = self.previous.as_ref().filter(|previous| previous.fingerprint() == names);
+        previous.unwrap_or(&self.current).open(place, sealed)
+    }
+}
+
 /// The station's key, where it is there.
-pub struct Sealing(Result<Arc<MasterKey>, Trouble>);
+pub struct Sealing(Result<Arc<Keyring>, Trouble>);
 
 impl Sealing {
     /// Reads the key; makes it where the station never had one.
@@ -71,7 +107,7 @@ impl Sealing {
             (given, None) => {
                 let bytes = match given {
                     Some(bytes) => bytes,
-                    None => crate::crypto::random()?,
+                    None => crypto::random()?,
                 };
                 let key = MasterKey::new(&bytes)?;
                 // Whoever only reads seals nothing.
@@ -85,7 +121,7 @@ impl Sealing {
                 key
             }
         };
-        Ok(Self(Ok(Arc::new(key))))
+        Ok(Self(Ok(Arc::new(Keyring::new(key, None)))))
     }
 
     fn troubled(trouble: Trouble) -> Self {
@@ -97,8 +133,11 @@ impl Sealing {
     ///
     /// # Errors
     /// `Sealed` where it is not there.
-    pub fn key(&self) -> Result<&Arc<MasterKey>, Error> {
-        self.0.as_ref().map_err(|trouble| Error::Sealed(trouble.to_string()))
+    pub fn key(&self) -> Result<Arc<Keyring>, Error> {
+        self.0
+            .as_ref()
+            .map(Arc::clone)
+            .map_err(|trouble| Error::Sealed(trouble.to_string()))
     }
 
     /// Why there is no key; none where there is one.

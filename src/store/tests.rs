@@ -417,6 +417,11 @@ fn statements() -> Vec<&'static str> {
     all.extend(persons::FORGET);
     all.extend(persons::PARTS.map(|(_, sql)| sql));
     all.extend(security_check::SQL);
+    all.extend(notifications::SQL);
+    all.extend(channels::SQL);
+    all.extend(dashboard::SQL);
+    all.extend(data_keys::SQL);
+    all.extend(secrets::SQL);
     all.push(sessions::SIGNED_IN);
     all
 }

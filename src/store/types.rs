@@ -5,10 +5,12 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use crate::domain::call::EffectClass;
 use crate::domain::failure::EndReason;
 use crate::domain::id::{
-    AgentId, ApprovalId, InvitationId, LedgerId, MessageId, NodeId, OrgId, PasskeyId, PrincipalId, RunId, SessionId, VersionId, WorkspaceId,
+    AgentId, ApprovalId, BudgetId, ChannelId, DataKeyId, InvitationId, LedgerId, MessageId, NodeId, NotificationId, OrgId, PasskeyId, PriceId,
+    PrincipalId, RunId, SecretId, SessionId, VersionId, WorkspaceId,
 };
 use crate::domain::journal::{Lane, Phase};
 use crate::domain::manifest::RuntimeKind;
+use crate::domain::notification::{ChannelKind, Tone};
 use crate::domain::permission::{PrincipalKind, Role};
 use crate::domain::plan::Plan;
 use crate::domain::run::{Environment, Holds, RunState, Trigger, WakeOn};
@@ -60,8 +62,15 @@ ids!(
     ApprovalId,
     MessageId,
     InvitationId,
-    PasskeyId
+    PasskeyId,
+    SecretId,
+    DataKeyId,
+    PriceId,
+    BudgetId,
+    NotificationId,
+    ChannelId
 );
+codes_as_text!(Tone, ChannelKind);
 codes_as_text!(
     RunState,
     WakeOn,

@@ -6,6 +6,7 @@ pub mod approvals;
 pub mod artifacts;
 pub mod audit;
 pub mod children;
+pub mod costs;
 pub mod dead_letters;
 pub mod events;
 pub mod fork;
@@ -16,9 +17,11 @@ pub mod keys;
 pub mod me;
 pub mod members;
 pub mod messages;
+pub mod notifications;
 pub mod orgs;
 pub mod persons;
 pub mod policy;
+pub mod prices;
 pub mod reset_links;
 pub mod roles;
 pub mod runs;
@@ -38,7 +41,7 @@ use serde::Serialize;
 use super::assets::is_known;
 use super::problem::Problem;
 use crate::domain::error::ErrorCode;
-use crate::domain::id::{ApprovalId, InvitationId, PrincipalId, RunId};
+use crate::domain::id::{ApprovalId, BudgetId, InvitationId, PriceId, PrincipalId, RunId};
 use crate::domain::permission::{Actor, Credential};
 
 /// The names in a route's address.
@@ -81,6 +84,22 @@ impl Segments {
     /// What is no principal's id is not found, like one that is not there.
     pub fn principal(&self) -> Result<PrincipalId, Problem> {
         self.text("principal").parse().map_err(|_| Problem::not_found())
+    }
+
+    /// The price that the address names.
+    ///
+    /// # Errors
+    /// What is no price's id is not found, like one that is not there.
+    pub fn price(&self) -> Result<PriceId, Problem> {
+        self.text("price").parse().map_err(|_| Problem::not_found())
+    }
+
+    /// The budget that the address names.
+    ///
+    /// # Errors
+    /// What is no budget's id is not found, like one that is not there.
+    pub fn budget(&self) -> Result<BudgetId, Problem> {
+        self.text("budget").parse().map_err(|_| Problem::not_found())
     }
 
     /// The invitation that the address names.

@@ -67,6 +67,7 @@ pub trait Grants: 'static {
 permissions! {
     OverviewRead AgentsRead AgentsWrite RunsRead RunsStart RunsCancel RunsMessage ApprovalsRead ApprovalsDecide OrgRead OrgManage OrgOwn
     MembersManage KeysOwn KeysManage PolicyRead PolicyManage AuditRead StationManage
+    ModelsRead ModelsManage CostsRead BudgetsManage SecretsRead SecretsManage
 }
 
 /// The route is for everyone; who is asking is known where they are.

@@ -6,11 +6,13 @@ pub mod account;
 pub mod agents;
 pub mod api_reference;
 pub mod approvals;
+pub mod costs;
 pub mod dead_letters;
 pub mod errors;
 mod filters;
 pub mod invitation;
 mod keys;
+pub mod notifications;
 pub mod overview;
 pub mod passkeys;
 pub mod reset;
@@ -137,6 +139,7 @@ fn notice(request: &HttpRequest) -> Option<Notice> {
         "workspace-created" => "The workspace is there.",
         "workspace-deleted" => "The workspace is gone; what was in it is being deleted.",
         "cancelled" => "Asked it to stop.",
+        "read" => "Marked as read.",
         "policy-stored" => "Stored. It holds from the next call of every run.",
         _ => return None,
     };

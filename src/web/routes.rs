@@ -3,8 +3,10 @@
 
 mod account;
 mod audit;
+mod costs;
 mod keys;
 mod members;
+mod money;
 mod orgs;
 mod policy;
 mod station;
@@ -133,7 +135,9 @@ pub fn table() -> Vec<Line> {
     lines.extend(members::lines());
     lines.extend(keys::lines());
     lines.extend(policy::lines());
+    lines.extend(money::lines());
     lines.extend(audit::lines());
+    lines.extend(costs::lines());
     lines.extend(station::lines());
     lines
 }

@@ -1,10 +1,11 @@
 //! What the policies say to each thing that a manifest wants.
 
-use super::decide::{ask_by_default, is_repeatable};
+use super::decide::{ask_by_default, ask_where_all_three_meet, is_repeatable};
 use super::matching::{Thing, covers_host, is_below, split_port};
 use super::rules::{Approvers, Http, What};
 use super::words::of_approvers;
 use super::{Decision, Policies, of_rule};
+use crate::domain::grant::path_begins;
 use crate::domain::manifest::{AskFirst, Capabilities, HttpGrant};
 
 /// What holds for one thing that a manifest wants, or for a part of it.
@@ -30,23 +31,28 @@ impl Verdict {
 /// What holds for everything that a manifest grants, in the manifest's order; and, after a host, what holds for a part of it only.
 pub fn of_capabilities(policies: &Policies, granted: &Capabilities) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
-    let mut plain = |what: String, rule: &'static str, thing: Thing<'_>| {
+    let plain = |verdicts: &mut Vec<Verdict>, what: String, rule: &'static str, thing: Thing<'_>| {
         verdicts.push(Verdict {
             what,
             decision: policies.say(&thing).unwrap_or(Decision::Allow(rule.into())),
         });
     };
     for name in &granted.models {
-        plain(format!("model “{name}”"), "manifest.models", Thing::Model(name));
+        plain(&mut verdicts, format!("model “{name}”"), "manifest.models", Thing::Model(name));
     }
     for name in &granted.agents {
-        plain(format!("agent “{name}”"), "manifest.agents", Thing::Agent(name));
+        plain(&mut verdicts, format!("agent “{name}”"), "manifest.agents", Thing::Agent(name));
     }
     for name in &granted.tools {
-        plain(format!("tool “{name}”"), "manifest.tools", Thing::Tool(name));
+        let said = policies.say(&Thing::Tool(name)).unwrap_or(Decision::Allow("manifest.tools".into()));
+        let asks = granted.ask.contains(name).then(|| Decision::Ask("manifest.ask".into(), Approvers::default()));
+        verdicts.push(Verdict {
+            what: format!("tool “{name}”"),
+            decision: asks.into_iter().fold(said, Decision::and),
+        });
     }
     for name in &granted.secrets {
-        plain(format!("secret “{name}”"), "manifest.secrets", Thing::Secret(name));
+        plain(&mut verdicts, format!("secret “{name}”"), "manifest.secrets", Thing::Secret(name));
     }
     if granted.memory {
         verdicts.push(Verdict {
@@ -55,19 +61,20 @@ pub fn of_capabilities(policies: &Policies, granted: &Capabilities) -> Vec<Verdi
         });
     }
     for grant in &granted.http {
-        of_grant(policies, grant, &mut verdicts);
+        of_grant(policies, granted, grant, &mut verdicts);
     }
     verdicts
 }
 
-fn of_grant(policies: &Policies, grant: &HttpGrant, verdicts: &mut Vec<Verdict>) {
+fn of_grant(policies: &Policies, granted: &Capabilities, grant: &HttpGrant, verdicts: &mut Vec<Verdict>) {
     for method in &grant.methods {
         let asks = !is_repeatable(method, grant.idempotency_header.is_some()) && grant.approval != AskFirst::Never;
-        let default = if asks {
+        let plain = if asks {
             ask_by_default()
         } else {
             Decision::Allow("manifest.http".into())
         };
+        let default = ask_where_all_three_meet(granted, method, plain);
         let mut in_part = Vec::new();
         let mut whole: Option<Decision> = None;
         for (name, rules) in policies.each() {
@@ -76,7 +83,7 @@ fn of_grant(policies: &Policies, grant: &HttpGrant, verdicts: &mut Vec<Verdict>)
                 _ => None,
             });
             for (rule, http) in about {
-                match reach(http, &grant.host) {
+                match reach(http, grant) {
                     Reach::None => {}
                     Reach::All => {
                         let decided = of_rule(name, rule);
@@ -91,7 +98,7 @@ fn of_grant(policies: &Policies, grant: &HttpGrant, verdicts: &mut Vec<Verdict>)
             }
         }
         verdicts.push(Verdict {
-            what: format!("{method} to {}", grant.host),
+            what: format!("{method} to {}{}", grant.host, grant.path),
             decision: whole.unwrap_or(default),
         });
         for part in in_part {
@@ -109,8 +116,8 @@ enum Reach {
 }
 
 /// How much of a granted host a rule is about.
-fn reach(http: &Http, granted: &str) -> Reach {
-    let (host, port) = split_port(granted);
+fn reach(http: &Http, grant: &HttpGrant) -> Reach {
+    let (host, port) = split_port(&grant.host);
     let parent = host.strip_prefix("*.");
     let covers_all = http.hosts.iter().any(|pattern| {
         // Without a port the grant is for the scheme's usual ones.
@@ -126,8 +133,12 @@ fn reach(http: &Http, granted: &str) -> Reach {
                 None => covers_host(name, host, None),
             }
     });
-    if covers_all && http.path_prefix.is_empty() {
+    if covers_all && path_begins(&grant.path, &http.path_prefix) {
         return Reach::All;
+    }
+    // Below another path than the granted one, the rule is about none of it.
+    if !path_begins(&http.path_prefix, &grant.path) {
+        return Reach::None;
     }
     let touches = covers_all
         || http.hosts.iter().any(|pattern| {

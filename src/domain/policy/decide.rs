@@ -11,6 +11,7 @@ use crate::domain::call::{Body, Call, HttpRequest};
 use crate::domain::grant;
 use crate::domain::manifest::{AskFirst, Capabilities};
 use crate::domain::placeholder;
+use crate::domain::trifecta;
 
 /// What must be known beside the call itself.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +52,14 @@ pub fn decide(policies: &Policies, granted: &Capabilities, call: &Call, facts: &
             });
             let secrets = secrets_of(request);
             let mut said = secrets.iter().map(|name| say(Thing::Secret(name)));
-            others(http.unwrap_or(plain), &mut said)
+            others(http.unwrap_or_else(|| ask_where_all_three_meet(granted, &request.method, plain)), &mut said)
+        }
+        Call::ToolsCall { name, .. } => {
+            let granting = say(Thing::Tool(name)).unwrap_or(plain);
+            let asks = granted.ask.contains(name).then(|| Decision::Ask("manifest.ask".into(), Approvers::default()));
+            // What it does is decided like that call itself.
+            let stands_for = call.stands_for().map(|call| decide(policies, granted, &call, facts));
+            others(granting, &mut [asks, stands_for].into_iter())
         }
         Call::ArtifactsPut(info) => say(Thing::Artifact(info.bytes)).unwrap_or(plain),
         Call::AgentsStart { agent, .. } => say(Thing::Agent(agent)).unwrap_or(plain),
@@ -122,11 +130,16 @@ fn http_by_default(granted: &Capabilities, method: &str, url: &str) -> Decision 
         return deny("the address has no host".to_owned());
     };
     let method = method.to_ascii_uppercase();
-    let matching: Vec<_> = granted.http.iter().filter(|grant| grant::allows(&grant.host, &url)).collect();
-    if matching.is_empty() {
+    let on_host: Vec<_> = granted.http.iter().filter(|grant| grant::allows(&grant.host, &url)).collect();
+    if on_host.is_empty() {
         return deny(format!("the manifest grants no HTTP to {host}; add it to capabilities.http"));
     }
-    let granting: Vec<_> = matching.iter().filter(|grant| grant.methods.contains(&method)).collect();
+    let matching: Vec<_> = on_host.iter().filter(|grant| grant.covers(&url)).collect();
+    if matching.is_empty() {
+        let paths: Vec<&str> = on_host.iter().map(|grant| grant.path.as_str()).collect();
+        return deny(format!("the manifest grants {host} only below {}", paths.join(", ")));
+    }
+    let granting: Vec<_> = matching.iter().filter(|grant| grant.takes(&method)).collect();
     if granting.is_empty() {
         return deny(format!("the manifest does not grant {method} to {host}"));
     }
@@ -136,6 +149,14 @@ fn http_by_default(granted: &Capabilities, method: &str, url: &str) -> Decision 
     } else {
         ask_by_default()
     }
+}
+
+/// A write of an agent that has private data, reads what others wrote and can send things away waits for a person, whatever its manifest says.
+pub(super) fn ask_where_all_three_meet(granted: &Capabilities, method: &str, plain: Decision) -> Decision {
+    if matches!(plain, Decision::Allow(_)) && !trifecta::is_read(method) && trifecta::of(granted).is_complete() {
+        return Decision::Ask("default.trifecta".into(), Approvers::default());
+    }
+    plain
 }
 
 pub(super) fn ask_by_default() -> Decision {

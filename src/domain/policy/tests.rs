@@ -20,6 +20,7 @@ fn granting(host: &str, methods: &[&str]) -> Capabilities {
     Capabilities {
         http: vec![HttpGrant {
             host: host.to_owned(),
+            path: String::new(),
             methods: methods.iter().map(|&m| m.to_owned()).collect(),
             path: String::new(),
             idempotency_header: None,
@@ -125,6 +126,7 @@ fn a_fork_asks_before_every_write_and_before_nothing_else() {
     let granted = Capabilities {
         http: vec![HttpGrant {
             host: "api.example.com".to_owned(),
+            path: String::new(),
             methods: ["GET", "PUT", "POST"].map(str::to_owned).to_vec(),
             path: String::new(),
             idempotency_header: None,

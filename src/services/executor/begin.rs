@@ -30,6 +30,8 @@ pub(super) struct Batch<'a> {
     pub rights: &'a Rights,
     /// Agents that are to be started, by their call's place among those made at once.
     pub startable: HashMap<u32, Result<Startable, Failure>>,
+    /// What tools answer that touch nothing, by their call's place.
+    pub computed: HashMap<u32, Result<String, Failure>>,
     pub now: Timestamp,
     pub entries: Vec<NewEntry>,
     pub artifacts: Vec<(usize, ArtifactInfo, Vec<u8>)>,
@@ -68,6 +70,16 @@ const fn key_of_handle(segment: u32, handle: Handle) -> Key {
     }
 }
 
+/// Whether the call's effect is in our own database: it is done in the transaction that allows it.
+pub(super) fn stays_inside(call: &Call) -> bool {
+    match call {
+        Call::HttpSend(_) | Call::ModelsChat(_) => false,
+        // A tool that stands for no call computes, which takes its time.
+        Call::ToolsCall { .. } => call.stands_for().is_some_and(|call| stays_inside(&call)),
+        _ => true,
+    }
+}
+
 impl<'a> Batch<'a> {
     pub(super) fn new(app: &'a App, caller: &'a Caller, rights: &'a Rights, now: Timestamp, before: Vec<NewEntry>) -> Self {
         Self {
@@ -75,6 +87,7 @@ impl<'a> Batch<'a> {
             caller,
             rights,
             startable: HashMap::new(),
+            computed: HashMap::new(),
             now,
             entries: before,
             artifacts: Vec::new(),
@@ -98,6 +111,12 @@ impl<'a> Batch<'a> {
             let approval = decisions::unknown_outcome(self.caller, key, &pending, approvers, self.now);
             return self.wait_for_decision(tx, pending, key, approval);
         }
+        if !matches!(decided, Decided::Deny(..))
+            && let Err(failure) = pending.call.check_tool()
+        {
+            // Nobody is asked about what cannot be done.
+            return Ok(self.answer_now(pending, CallResult::Failed(failure)));
+        }
         let rule = match decided {
             Decided::Deny(rule, why) => return self.refuse(tx, pending, key, &rule, why),
             // An open intent had its leave.
@@ -112,6 +131,7 @@ impl<'a> Batch<'a> {
         };
         match pending.call.clone() {
             Call::HttpSend(_) | Call::ModelsChat(_) => Ok(self.intend(pending, class, &rule)),
+            Call::ToolsCall { .. } => self.tool(tx, pending, key, class, &rule),
             Call::ClockSleep { ms } => self.wait_for(
                 tx,
                 pending,
@@ -139,6 +159,28 @@ impl<'a> Batch<'a> {
                 let result = self.local(tx, &pending, key)?;
                 Ok(self.answer(pending, result))
             }
+        }
+    }
+
+    /// A tool's call, once it is allowed: what it computes is there, what it does here is done, and what it does outside is intended.
+    fn tool(&mut self, tx: &Tx<'_>, pending: PendingCall, key: Key, class: EffectClass, rule: &RuleName) -> Done<Begun> {
+        if !stays_inside(&pending.call) {
+            return Ok(match self.computed.remove(&key.sub) {
+                Some(Ok(answer)) => self.answer_now(pending, CallResult::Ok(Reply::ToolResult(answer))),
+                Some(Err(failure)) => self.answer_now(pending, CallResult::Failed(failure)),
+                None => self.intend(pending, class, rule),
+            });
+        }
+        let result = self.local(tx, &pending, key)?;
+        Ok(self.answer_now(pending, result))
+    }
+
+    /// Notes an answer, of a call that was begun before or of one that was not.
+    fn answer_now(&mut self, pending: PendingCall, result: CallResult) -> Begun {
+        if pending.resumed == Resumed::No {
+            self.answer(pending, result)
+        } else {
+            self.answer_late(&pending, result)
         }
     }
 
@@ -187,9 +229,10 @@ impl<'a> Batch<'a> {
                     "this station has no such agent",
                 ))),
             },
+            Call::ToolsDescribe {} => Ok(CallResult::Ok(Reply::Tools(self.rights.tools()))),
             Call::WaitsOpen(wait) => self.open(tx, wait, key).map(result),
             Call::WaitsClose { handle } => self.close(tx, key_of_handle(key.segment, *handle)).map(result),
-            _ => effects::local(tx, caller, pending, self.now),
+            _ => effects::local(tx, caller, &pending.call, self.now),
         }
     }
 
@@ -312,7 +355,8 @@ impl<'a> Batch<'a> {
         self.intended_micros = self.intended_micros.saturating_add(self.most_micros(&pending.call));
         pending.entry.at = self.now;
         pending.entry.phase = Phase::Start;
-        pending.entry.class = Some(class);
+        // What a tool computes is computed again where its answer was lost.
+        pending.entry.class = Some(if class == EffectClass::Local { EffectClass::Read } else { class });
         pending.entry.meta = summary::of_intent(&pending.call, &version, rule);
         self.entries.push(pending.entry.clone());
         let tries = pending.entry.attempt;

@@ -4,11 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::versions::LoadedVersion;
 use crate::domain::call::{Call, EffectClass};
+use crate::domain::chat::ChatTool;
 use crate::domain::id::{AgentId, OrgId, PrincipalId, RunId, WorkspaceId};
 use crate::domain::limits::AgentLimits;
 use crate::domain::manifest::Capabilities;
 use crate::domain::policy::{self, Decision, Effect, Facts, Policies, Thing};
 use crate::domain::run::Environment;
+use crate::domain::tool::{TOOLS, Tool};
 use crate::domain::wait::Quota;
 use crate::store::Scope;
 
@@ -106,12 +108,15 @@ impl Rights {
     /// Whether each of them reaches this address with this method.
     pub(super) fn reach(&self, url: &url::Url, method: &str) -> bool {
         self.all().all(|granted| {
-            let mut grants = granted
-                .http
-                .iter()
-                .filter(|granted| crate::domain::grant::allows(&granted.host, url));
-            grants.any(|grant| grant.methods.iter().any(|granted| granted == method))
+            let mut grants = granted.http.iter().filter(|grant| grant.covers(url));
+            grants.any(|grant| grant.takes(method))
         })
+    }
+
+    /// The tools that each of them grants and the station has.
+    pub(super) fn tools(&self) -> Vec<ChatTool> {
+        let granted = |tool: &Tool| self.all().all(|granted| granted.tools.iter().any(|name| name == tool.name));
+        TOOLS.iter().filter(|tool| granted(tool)).map(Tool::described).collect()
     }
 
     /// The least of each limit.

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::tools;
 use super::caller::Caller;
 use crate::domain::call::{Call, CallResult, HttpResponse, Reply, fingerprint};
 use crate::domain::failure::{Failure, FailureCode};
@@ -58,12 +59,13 @@ pub(super) fn by_rule(caller: &Caller, key: Key, call: &Call, (rule, approvers):
 
 /// Whether people may give leave for other arguments than were asked for, and beforehand.
 fn may_be_edited(function: &str) -> bool {
-    matches!(function, "http.send" | "models.chat")
+    matches!(function, "http.send" | "models.chat" | "tools.call")
 }
 
 /// Because the station stopped while a write that cannot be repeated was under way. Who may give leave for the write may say what came of it.
 pub(super) fn unknown_outcome(caller: &Caller, key: Key, pending: &PendingCall, approvers: Approvers, now: Timestamp) -> NewApproval {
-    let what = match &pending.call {
+    let behind = pending.call.stands_for();
+    let what = match behind.as_ref().unwrap_or(&pending.call) {
         Call::HttpSend(request) => format!("{} {}", request.method, request.url),
         call => call.function().to_owned(),
     };
@@ -145,7 +147,13 @@ pub(super) fn verdict(call: &Call, decision: Decision) -> Verdict {
             format!("the station stopped while this was under way, and it is not known whether it happened{said}"),
         ),
         Verb::Happened => match serde_json::from_value::<HttpResponse>(decision.arguments) {
-            Ok(response) => Verdict::Answer(CallResult::Ok(Reply::Http(response))),
+            Ok(response) => {
+                let happened = CallResult::Ok(Reply::Http(response));
+                Verdict::Answer(match call {
+                    Call::ToolsCall { arguments, .. } => tools::result_of(arguments, happened),
+                    _ => happened,
+                })
+            }
             Err(error) => failed(FailureCode::Invalid, format!("what was entered is no response: {error}")),
         },
     }

@@ -5,26 +5,28 @@ mod http;
 
 use std::time::Duration;
 
-use super::super::plans;
+use super::super::{plans, tools};
 use super::caller::Caller;
 use crate::domain::call::{ArtifactInfo, Call, CallResult, Reply};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::limits::ARTIFACTS_PER_RUN_MAX;
 use crate::domain::time::Timestamp;
-use crate::runtime::ports::PendingCall;
 use crate::store::{self, Tx, artifacts, blobs, memory};
 
 pub(super) use self::chat::chat;
 pub(super) use self::http::http;
 
 /// Does a call whose effect is in our own database. What the agent did wrong is its failure; what the database did is an error.
-pub(super) fn local(tx: &Tx<'_>, caller: &Caller, pending: &PendingCall, now: Timestamp) -> Result<CallResult, store::Error> {
+pub(super) fn local(tx: &Tx<'_>, caller: &Caller, call: &Call, now: Timestamp) -> Result<CallResult, store::Error> {
+    if let (Call::ToolsCall { arguments, .. }, Some(behind)) = (call, call.stands_for()) {
+        return Ok(tools::result_of(arguments, local(tx, caller, &behind, now)?));
+    }
     let scope = memory::Scope {
         org: caller.org,
         agent: caller.agent,
         environment: &caller.environment,
     };
-    let reply = match &pending.call {
+    let reply = match call {
         Call::MemoryGet { key } => memory::get(tx, scope, key).map(Reply::MemoryEntry),
         Call::MemoryPut { key, value, if_version } => memory::put(tx, scope, key, value, *if_version, now).map(Reply::MemoryVersion),
         Call::MemoryDelete { key, if_version } => memory::delete(tx, scope, key, *if_version, now).map(Reply::MemoryDeleted),
@@ -33,13 +35,8 @@ pub(super) fn local(tx: &Tx<'_>, caller: &Caller, pending: &PendingCall, now: Ti
         Call::ArtifactsPut(info) => check_artifact(tx, caller, info).map(|()| Reply::Artifact(info.clone())),
         Call::ArtifactsGet { name } => artifacts::find(tx, caller.org, caller.run, name).map(Reply::ArtifactFound),
         Call::ArtifactsList {} => artifacts::list(tx, caller.org, caller.run).map(Reply::Artifacts),
-        Call::ToolsDescribe {} => Ok(Reply::Tools(Vec::new())),
-        Call::ToolsCall { name, .. } => {
-            let text = format!("the station has no tool “{name}”");
-            return Ok(CallResult::Failed(Failure::new(FailureCode::NotFound, text)));
-        }
         _ => {
-            return Err(store::Error::Internal(format!("{} is not local", pending.call.function()).into()));
+            return Err(store::Error::Internal(format!("{} is not local", call.function()).into()));
         }
     };
     match reply {

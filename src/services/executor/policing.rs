@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::super::{models, policy as policies};
-use super::begin::{Batch, Done};
+use super::begin::{Batch, Done, stays_inside};
 use super::{decisions, summary};
 use crate::domain::call::{Call, CallResult, EffectClass, fingerprint};
 use crate::domain::failure::{Failure, FailureCode};
@@ -152,11 +152,14 @@ impl Batch<'_> {
             }
             Decided::Allow(rule) => rule,
         };
+        if let Err(failure) = call.check_tool() {
+            return self.deliver(tx, pending, key, CallResult::Failed(failure));
+        }
         let arguments = call.to_json();
         let print = fingerprint(call.function(), &arguments);
         // Made by the decision; a write that is sent again has none and needs none.
         approvals::use_grant(tx, org, run, print, Approvers::default(), self.now)?;
-        if !matches!(call, Call::HttpSend(_) | Call::ModelsChat(_)) {
+        if stays_inside(&call) {
             return self.go_inside(tx, pending, key, call);
         }
         waits::close(tx, org, run, key)?;

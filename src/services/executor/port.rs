@@ -12,12 +12,12 @@ use super::super::agents::load_version;
 use super::super::app::App;
 use super::super::feed::Publisher;
 use super::super::warm::{Fence, KEPT_FOR, Place};
-use super::super::{models, waits};
+use super::super::{models, tools, waits};
 use super::begin::Batch;
 use super::caller::{Caller, Rights};
 use super::children::{Asked, Startable};
 use super::{effects, summary};
-use crate::domain::call::{Call, CallResult};
+use crate::domain::call::{Call, CallResult, HttpRequest, Reply};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::hex;
 use crate::domain::id::RunId;
@@ -27,7 +27,7 @@ use crate::domain::policy;
 use crate::domain::run::{Hold, RunState};
 use crate::domain::time::Timestamp;
 use crate::runtime::exchange::Used;
-use crate::runtime::ports::{Begun, Intended, PendingCall, Performed, Port, PortError, Stop, Woken};
+use crate::runtime::ports::{Begun, Intended, PendingCall, Performed, Port, PortError, Resumed, Stop, Woken};
 use crate::store::runs::{self, Claimed, Touched};
 use crate::store::segments::Segment;
 use crate::store::{self, Tx, agents, approvals, journal, ledger, waits as rows};
@@ -313,6 +313,19 @@ impl RunPort {
     }
 }
 
+/// What tools answer that touch nothing, by their call's place among those made at once. Computed before the transaction that journals it.
+async fn computed(calls: &[PendingCall]) -> HashMap<u32, Result<String, Failure>> {
+    let mut found = HashMap::new();
+    for pending in calls.iter().filter(|pending| pending.resumed == Resumed::No) {
+        if let Call::ToolsCall { name, arguments } = &pending.call
+            && let Some(answer) = tools::computed(name, arguments).await
+        {
+            found.insert(pending.entry.sub.unwrap_or(0), answer);
+        }
+    }
+    found
+}
+
 /// What a model call may cost at most.
 fn reservation(app: &App, caller: &Caller, intended: &Intended, now: Timestamp) -> Option<ledger::Reservation> {
     let Call::ModelsChat(request) = &intended.pending.call else {
@@ -438,6 +451,7 @@ impl Port for RunPort {
     fn begin(&self, before: Vec<NewEntry>, calls: Vec<PendingCall>) -> BoxFuture<'_, Result<Vec<Begun>, PortError>> {
         Box::pin(async move {
             let startable = self.startable(calls.iter()).await?;
+            let computed = computed(&calls).await;
             CrashPoint::BeforeIntent.pass();
             let now = self.now();
             let (app, caller, rights) = (self.app.clone(), self.caller(), self.rights.clone());
@@ -447,6 +461,7 @@ impl Port for RunPort {
                 .write(move |tx| {
                     let mut batch = Batch::new(&app, &caller, &rights, now, before);
                     batch.startable = startable;
+                    batch.computed = computed;
                     let begun = calls
                         .into_iter()
                         .map(|pending| batch.begin(tx, pending))
@@ -479,17 +494,14 @@ impl Port for RunPort {
         Box::pin(async move {
             let entry = &intended.pending.entry;
             match &intended.pending.call {
-                Call::HttpSend(request) => {
-                    let key = policy::idempotency_header(self.rights.granted(), &intended.pending.call)
-                        .map(|header| (header.to_owned(), self.idempotency_key(entry, intended.pending.generation)));
-                    effects::http(&self.app, self.caller.org, &self.rights, request, key).await
-                }
+                Call::HttpSend(request) => self.send(&intended.pending, request).await,
                 Call::ModelsChat(request) => {
                     let (segment, call, sub) = (entry.segment, entry.call.unwrap_or(0), entry.sub);
                     let tries = intended.tries;
                     let show = |text: &str| self.publisher.delta(segment, call, sub, tries, text);
                     effects::chat(&self.app, self.caller.scope(), request, &show).await
                 }
+                Call::ToolsCall { name, arguments } => self.perform_tool(&intended.pending, name, arguments).await,
                 other => {
                     let text = format!("{} has no effect outside this station", other.function());
                     Performed::free(CallResult::Failed(Failure::new(FailureCode::Unsupported, text)))
@@ -561,6 +573,28 @@ impl Port for RunPort {
 }
 
 impl RunPort {
+    async fn send(&self, pending: &PendingCall, request: &HttpRequest) -> Performed {
+        let key = policy::idempotency_header(self.rights.granted(), &pending.call)
+            .map(|header| (header.to_owned(), self.idempotency_key(&pending.entry, pending.generation)));
+        effects::http(&self.app, self.caller.org, &self.rights, request, key).await
+    }
+
+    /// Does what a tool stands for, or what it computes, where that was asked about first.
+    async fn perform_tool(&self, pending: &PendingCall, name: &str, arguments: &serde_json::Value) -> Performed {
+        if let Some(Call::HttpSend(request)) = pending.call.stands_for() {
+            let performed = self.send(pending, &request).await;
+            return Performed {
+                result: tools::result_of(arguments, performed.result),
+                ..performed
+            };
+        }
+        Performed::free(match tools::computed(name, arguments).await {
+            Some(Ok(answer)) => CallResult::Ok(Reply::ToolResult(answer)),
+            Some(Err(failure)) => CallResult::Failed(failure),
+            None => CallResult::Failed(Failure::new(FailureCode::Invalid, format!("{name} cannot be used with these arguments"))),
+        })
+    }
+
     /// What a model call is settled at. A call that was given up is settled at its full reservation, which is all that is known.
     fn settlement(&self, call: &Call, performed: &Performed) -> Option<summary::Spent> {
         let Call::ModelsChat(request) = call else { return None };

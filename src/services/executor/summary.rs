@@ -10,19 +10,37 @@ use crate::domain::wait::Wait;
 /// Of an address, what stands in the summary.
 const URL_BYTES_MAX: usize = 300;
 
+/// Of a calculator's value.
+const VALUE_BYTES_MAX: usize = 60;
+
 fn cut(text: &str, limit: usize) -> &str {
     text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
 }
 
-/// Of an intent.
-pub(super) fn of_intent(call: &Call, version: &str, rule: &RuleName) -> Value {
-    let mut meta = match call {
+fn with_tool(name: &str, mut meta: Value) -> Value {
+    if let Some(meta) = meta.as_object_mut() {
+        meta.insert("tool".to_owned(), json!(name));
+    }
+    meta
+}
+
+/// What of a call a list shows while it has no result.
+pub(super) fn summary_of(call: &Call) -> Value {
+    match call {
         Call::ModelsChat(request) => {
             json!({ "model": request.model, "messages": request.messages.len(), "tools": request.tools.len(), "show": request.show })
         }
         Call::HttpSend(request) => json!({ "method": request.method, "url": cut(&request.url, URL_BYTES_MAX) }),
+        Call::MemoryGet { key } | Call::MemoryPut { key, .. } => json!({ "key": key }),
+        Call::MemorySearch { query, .. } => json!({ "key": query }),
+        Call::ToolsCall { name, .. } => with_tool(name, call.stands_for().map_or_else(|| json!({}), |call| summary_of(&call))),
         _ => json!({}),
-    };
+    }
+}
+
+/// Of an intent.
+pub(super) fn of_intent(call: &Call, version: &str, rule: &RuleName) -> Value {
+    let mut meta = summary_of(call);
     if let Some(object) = meta.as_object_mut() {
         object.insert("policy".to_owned(), json!(format!("{version}: {rule}")));
     }
@@ -58,6 +76,9 @@ pub(super) fn of_result(call: &Call, result: &CallResult, spent: Option<&Spent>)
         (Call::ModelsChat(_), CallResult::Ok(Reply::Chat(reply))) => {
             json!({ "model": reply.model, "finish": reply.finish, "tool_calls": reply.tool_calls.len() })
         }
+        (Call::ToolsDescribe {}, CallResult::Ok(Reply::Tools(tools))) => json!({ "count": tools.len() }),
+        (Call::ToolsCall { name, .. }, CallResult::Ok(Reply::ToolResult(answer))) => of_tool(name, call, answer),
+        (Call::ToolsCall { .. }, _) => summary_of(call),
         (Call::ClockSleep { ms }, _) => json!({ "ms": ms }),
         (Call::ApprovalsRequest(request), CallResult::Ok(Reply::Decision(decision))) => {
             json!({ "action": request.action, "verb": decision.verb, "by": decision.by })
@@ -96,6 +117,28 @@ pub(super) fn of_result(call: &Call, result: &CallResult, spent: Option<&Spent>)
         }
     }
     meta
+}
+
+/// Of a tool's answer: what it stands for, and what stands out of the answer.
+fn of_tool(name: &str, call: &Call, answer: &str) -> Value {
+    let mut meta = call.stands_for().map_or_else(|| json!({}), |call| summary_of(&call));
+    let answer: Value = serde_json::from_str(answer).unwrap_or_default();
+    if let Some(meta) = meta.as_object_mut() {
+        for shown in ["status", "count", "found", "version", "truncated"] {
+            if let Some(value) = answer.get(shown) {
+                meta.insert(shown.to_owned(), value.clone());
+            }
+        }
+        let text = ["body", "text", "value"].into_iter().find_map(|field| answer.get(field)?.as_str());
+        if let Some(text) = text {
+            meta.insert("bytes".to_owned(), json!(text.len()));
+        }
+        if name == "calculator" {
+            let value = answer.get("value").and_then(Value::as_str).unwrap_or_default();
+            meta.insert("value".to_owned(), json!(cut(value, VALUE_BYTES_MAX)));
+        }
+    }
+    with_tool(name, meta)
 }
 
 fn of_wait(wait: &Wait, handle: u32) -> Value {

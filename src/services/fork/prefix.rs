@@ -17,7 +17,7 @@ const NAMING: [&str; 5] = ["key", "name", "url", "method", "model"];
 pub(super) fn may_be_edited(function: &str) -> bool {
     matches!(
         function,
-        "models.chat" | "http.send" | "artifacts.list" | "approvals.request" | "inbox.receive" | "agents.ask"
+        "models.chat" | "http.send" | "artifacts.list" | "approvals.request" | "inbox.receive" | "agents.ask" | "tools.call"
     ) || function.starts_with("memory.")
 }
 
@@ -31,6 +31,15 @@ pub(super) fn edited_meta(entry: Option<&Before>, now: &CallResult) -> Value {
         .iter()
         .filter_map(|name| Some(((*name).to_owned(), request.get(name).filter(|value| value.is_string())?.clone())))
         .collect();
+    // A tool's arguments stand one deeper.
+    if let Some(arguments) = request.get("arguments") {
+        let named = NAMING.iter().filter_map(|name| Some((*name, arguments.get(name).filter(|value| value.is_string())?)));
+        meta.extend(named.map(|(name, value)| (name.to_owned(), value.clone())));
+        if let Some(tool) = request.get("name") {
+            meta.remove("name");
+            meta.insert("tool".to_owned(), tool.clone());
+        }
+    }
     meta.insert("edited".to_owned(), json!(true));
     match now {
         CallResult::Failed(failure) => {

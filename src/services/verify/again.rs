@@ -449,7 +449,7 @@ fn check_requests(segment: u32, kept: &Kept) -> Result<(), Halt> {
         let (Some(request), Some(print), Some(call)) = (&made.request, made.fingerprint, made.call) else {
             continue;
         };
-        let whole = matches!(made.kind.as_str(), "models.chat" | "http.send")
+        let whole = matches!(made.kind.as_str(), "models.chat" | "http.send" | "tools.call")
             || made.kind.starts_with("memory.")
             || made.kind.starts_with("artifacts.");
         if !whole {

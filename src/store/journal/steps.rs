@@ -11,7 +11,9 @@ use crate::domain::id::{OrgId, RunId};
 use crate::domain::journal::Phase;
 use crate::domain::supersede::Step;
 
-const STEPS: &str = "SELECT j.seq, j.call, COALESCE(j.sub, 0), j.phase, j.kind, j.class, CAST(json_extract(j.meta, '$.code') AS TEXT)
+// The kind of a tool's call is the tool.
+const STEPS: &str = "SELECT j.seq, j.call, COALESCE(j.sub, 0), j.phase,
+    CASE WHEN j.kind = 'tools.call' THEN COALESCE(json_extract(j.meta, '$.tool'), j.kind) ELSE j.kind END, j.class, CAST(json_extract(j.meta, '$.code') AS TEXT)
     FROM segments s JOIN journal j ON j.run_id = s.run_id AND j.seq >= s.first_seq
     WHERE s.run_id = :run AND s.segment = :segment AND s.org_id = :org AND j.segment = :segment AND j.lane = 'guest' AND j.call IS NOT NULL
     ORDER BY j.seq";
@@ -21,7 +23,8 @@ const WRITES: &str =
     "SELECT j.segment, j.call, COALESCE(j.sub, 0), j.phase, j.kind, j.meta, j.seq FROM runs r JOIN journal j ON j.run_id = r.id
     WHERE r.id = :run AND r.org_id = :org AND j.lane = 'guest' AND (j.class IN ('write-once', 'write-idempotent')
         OR (j.class = 'local' AND j.kind = 'http.send' AND j.phase = 'end')
-        OR (j.class = 'local' AND j.kind IN ('memory.put', 'memory.delete', 'agents.start')))
+        OR (j.class = 'local' AND j.kind IN ('memory.put', 'memory.delete', 'agents.start'))
+        OR (j.class = 'local' AND j.kind = 'tools.call' AND j.phase <> 'start' AND json_extract(j.meta, '$.tool') IN ('memory_put', 'http_request')))
     ORDER BY j.seq LIMIT :limit";
 
 #[cfg(test)]
@@ -65,6 +68,7 @@ pub fn writes(reader: &Reader<'_>, org: OrgId, run: RunId, limit: u32) -> Result
     for (place, phase, kind, meta, seq) in rows {
         let meta: serde_json::Value = serde_json::from_str(&meta).unwrap_or_default();
         let text = |name: &str| meta.get(name).and_then(serde_json::Value::as_str);
+        let kind = text("tool").map_or(kind, str::to_owned);
         let what = [text("method"), text("url"), text("key"), text("agent")]
             .into_iter()
             .flatten()

@@ -7,7 +7,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpRequest, web};
 
 use crate::services::orgs::{self, Place};
-use crate::services::{approvals, dead_letters};
+use crate::services::{approvals, dead_letters, notifications};
 use crate::web::middleware::identity::Identity;
 use crate::web::state::State;
 
@@ -18,6 +18,8 @@ pub struct Counts {
     pub dead_letters: u32,
     /// Approvals that wait for a decision.
     pub approvals: u32,
+    /// Notifications that the person has not read, at most [`crate::domain::notification::UNREAD_MAX`].
+    pub unread: u32,
 }
 
 impl Counts {
@@ -47,8 +49,13 @@ pub async fn counts<B: MessageBody + 'static>(request: ServiceRequest, next: Nex
         // A page is shown without its counts rather than not at all.
         let dead_letters = dead_letters::count(&state.app, &known.actor).await.unwrap_or_default();
         let approvals = approvals::pending(&state.app, &known.actor).await.unwrap_or_default();
+        let unread = notifications::unread(&state.app, &known.actor).await.unwrap_or_default();
         let place = orgs::place(&state.app, &known.actor).await.ok();
-        request.extensions_mut().insert(Counts { dead_letters, approvals });
+        request.extensions_mut().insert(Counts {
+            dead_letters,
+            approvals,
+            unread,
+        });
         if let Some(place) = place {
             request.extensions_mut().insert(place);
         }

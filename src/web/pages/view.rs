@@ -250,6 +250,7 @@ mod tests {
             models: vec!["default".to_owned()],
             http: vec![HttpGrant {
                 host: "example.com".to_owned(),
+                path: String::new(),
                 methods: vec!["GET".to_owned()],
                 path: String::new(),
                 idempotency_header: None,
