@@ -119,6 +119,7 @@ async fn the_examples_end_the_same_from_anywhere() {
         "log-redactor",
         "prime-search",
         "release-notes",
+        "research-brief",
         "ticket-triage",
     ] {
         assert_example(name).await;
