@@ -1,5 +1,6 @@
 //! Agents made by filling in a form: the page without JavaScript, what it makes, and the way out of it.
 
+use std::fs;
 use std::sync::Arc;
 
 use agentstation::domain::manifest::Manifest;
@@ -204,4 +205,28 @@ async fn a_source_that_the_form_did_not_make_is_taken_with_a_warning() {
     let raised = text.replace("\"0.1.0\"", "\"0.1.1\"");
     let fields = [("manifest", raised.as_bytes()), ("code", made.as_bytes()), ("input", schema.as_bytes())];
     http.upload("/api/v1/agents/sorter/versions", &fields).await.expect(201);
+}
+
+#[test]
+fn examples_with_a_form_are_what_their_form_makes() {
+    let mut forms = 0;
+    for folder in fs::read_dir("examples/agents").unwrap() {
+        let folder = folder.unwrap().path();
+        let manifest = Manifest::parse(&fs::read_to_string(folder.join("agent.toml")).unwrap()).unwrap();
+        let Some(form) = &manifest.form else { continue };
+        forms += 1;
+        let made = [
+            (manifest.entry.clone(), form.source(&manifest)),
+            (manifest.input.clone().unwrap(), form.input_schema()),
+        ];
+        for (file, text) in made {
+            let path = folder.join(file);
+            if std::env::var_os("UPDATE_GOLDEN").is_some() {
+                fs::write(&path, &text).unwrap();
+            }
+            let there = fs::read_to_string(&path).unwrap();
+            assert_eq!(there, text, "{}: run this test with UPDATE_GOLDEN=1", path.display());
+        }
+    }
+    assert!(forms > 0, "one of them shows a form");
 }

@@ -116,6 +116,7 @@ async fn the_examples_end_the_same_from_anywhere() {
     for name in [
         "access-log-digest",
         "csv-report",
+        "expense-check",
         "log-redactor",
         "prime-search",
         "release-notes",
