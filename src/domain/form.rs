@@ -21,8 +21,7 @@ const FIELD_TITLE_BYTES_MAX: usize = 80;
 /// The only input where the form names none.
 const TASK: &str = "task";
 /// What the source of every form agent begins with.
-const MADE: &str =
-    "// Made from this agent’s form: change it there. To go on by hand, choose “Turn into code” on the form.\n\n";
+const MADE: &str = "// Made from this agent’s form: change it there. To go on by hand, choose “Turn into code” on the form.\n\n";
 
 /// A tool that forms offer, and what it does in a person's words.
 pub struct Offered {
@@ -143,7 +142,10 @@ impl Form {
             ));
         }
         if !(TURNS_MIN..=TURNS_MAX).contains(&self.turns) {
-            found.push(("turns", format!("form.turns must be between {TURNS_MIN} and {TURNS_MAX}, not {}", self.turns)));
+            found.push((
+                "turns",
+                format!("form.turns must be between {TURNS_MIN} and {TURNS_MAX}, not {}", self.turns),
+            ));
         }
         if self.output_tokens == Some(0) {
             found.push(("output-tokens", "form.output-tokens must be 1 or more".to_owned()));
@@ -167,7 +169,10 @@ impl Form {
             if field.title.trim().is_empty() || field.title.len() > FIELD_TITLE_BYTES_MAX || field.title.contains(char::is_control) {
                 found.push((
                     "fields",
-                    format!("form.fields: the title of “{}” must be one line of at most {FIELD_TITLE_BYTES_MAX} bytes", field.name),
+                    format!(
+                        "form.fields: the title of “{}” must be one line of at most {FIELD_TITLE_BYTES_MAX} bytes",
+                        field.name
+                    ),
                 ));
             }
             if self.fields.iter().take(i).any(|before| before.name == field.name) {
@@ -190,7 +195,12 @@ impl Form {
             format!("    {}: {{ \"title\": {}, {more} }}", quoted(&field.name), quoted(&field.title))
         };
         let properties: Vec<String> = self.fields.iter().map(property).collect();
-        let required: Vec<String> = self.fields.iter().filter(|field| field.required).map(|field| quoted(&field.name)).collect();
+        let required: Vec<String> = self
+            .fields
+            .iter()
+            .filter(|field| field.required)
+            .map(|field| quoted(&field.name))
+            .collect();
         format!(
             "{{\n  \"type\": \"object\",\n  \"required\": [{}],\n  \"additionalProperties\": false,\n  \"properties\": {{\n{}\n  }}\n}}\n",
             required.join(", "),
@@ -205,7 +215,15 @@ impl Form {
         source.push_str("const INSTRUCTIONS = ");
         source.push_str(&lines(&self.instructions));
         source.push_str(";\n\n");
-        let input = if let [Field { name, kind: FieldKind::Text | FieldKind::LongText, required: true, .. }] = self.fields.as_slice() {
+        let input = if let [
+            Field {
+                name,
+                kind: FieldKind::Text | FieldKind::LongText,
+                required: true,
+                ..
+            },
+        ] = self.fields.as_slice()
+        {
             format!("input.{name}")
         } else {
             source.push_str("// Name and title of each field of the input.\nconst FIELDS = [\n");
@@ -222,7 +240,11 @@ impl Form {
         let model = granted.models.first().map_or("default", String::as_str);
         let tools: Vec<String> = granted.tools.iter().map(|tool| quoted(tool)).collect();
         source.push_str("export default async function run(input, station) {\n  const result = await station.models.runTools({\n");
-        _ = writeln!(source, "    instructions: INSTRUCTIONS,\n    input: {input},\n    model: {},", quoted(model));
+        _ = writeln!(
+            source,
+            "    instructions: INSTRUCTIONS,\n    input: {input},\n    model: {},",
+            quoted(model)
+        );
         _ = writeln!(source, "    tools: [{}],\n    maxTurns: {},", tools.join(", "), self.turns);
         if let Some(micros) = self.cost_micros {
             _ = writeln!(source, "    maxCostMicros: {micros},");
@@ -249,7 +271,11 @@ fn lines(text: &str) -> String {
         (None, _) => "\"\"".to_owned(),
         (Some(only), None) => only,
         (Some(first), Some(second)) => {
-            let all: Vec<String> = [first, second].into_iter().chain(lines).map(|line| format!("  {line},\n")).collect();
+            let all: Vec<String> = [first, second]
+                .into_iter()
+                .chain(lines)
+                .map(|line| format!("  {line},\n"))
+                .collect();
             format!("[\n{}].join(\"\\n\")", all.concat())
         }
     }

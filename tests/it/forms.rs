@@ -28,7 +28,8 @@ const FILLED: [(&str, &str); 12] = [
 ];
 
 fn models() -> Models {
-    let rules = "[[rule]]\nsystem = 'You sort tickets'\nuser = 'broken'\nreply = \"bug\"\n[[rule]]\nsystem = 'in German'\nreply = \"Fehler\"\n";
+    let rules =
+        "[[rule]]\nsystem = 'You sort tickets'\nuser = 'broken'\nreply = \"bug\"\n[[rule]]\nsystem = 'in German'\nreply = \"Fehler\"\n";
     let mut models = Models::default();
     models.insert("default", Model::free(Arc::new(Scripted::parse(rules).unwrap()), "scripted"));
     models
@@ -43,14 +44,18 @@ async fn station() -> (TestStation, Browser) {
 
 /// The form with some fields otherwise, and the button that is pressed.
 fn filled<'a>(other: &[(&'a str, &'a str)], button: &'a str) -> Vec<(&'a str, &'a str)> {
-    let kept = FILLED.into_iter().filter(|(name, _)| !other.iter().any(|(changed, _)| changed == name));
+    let kept = FILLED
+        .into_iter()
+        .filter(|(name, _)| !other.iter().any(|(changed, _)| changed == name));
     kept.chain(other.iter().copied()).chain([("do", button)]).collect()
 }
 
 async fn manifest(station: &TestStation, name: &str) -> Manifest {
     let actor = station.actor().await;
     let agent = agents::find(&station.app, &actor, &agents::AgentRef::parse(name)).await.unwrap();
-    let latest = agents::version_by_number(&station.app, &actor, agent.id, &agent.latest_version).await.unwrap();
+    let latest = agents::version_by_number(&station.app, &actor, agent.id, &agent.latest_version)
+        .await
+        .unwrap();
     latest.manifest
 }
 
@@ -66,14 +71,30 @@ async fn a_form_makes_an_agent_that_runs_and_opens_again_as_it_was() {
     let stored = browser.submit("/agents/new/form", &filled(&[], "save")).await.expect(303);
     assert_eq!(stored.header("location"), "/agents/sorter?done=stored");
     let output = run(&station, "sorter", &json!({ "ticket": "It is broken" })).await;
-    assert_eq!((&output["answer"], &output["stopped"], &output["turns"]), (&json!("bug"), &json!("done"), &json!(1)));
+    assert_eq!(
+        (&output["answer"], &output["stopped"], &output["turns"]),
+        (&json!("bug"), &json!("done"), &json!(1))
+    );
 
     let page = browser.get("/agents/sorter/versions/new").await.expect(200);
-    for shown in ["value=\"0.1.1\"", "value=\"Ticket\"", "You sort tickets.\nAnswer with one &#34;word&#34;.", "value=\"0.25\"", "readonly"] {
+    for shown in [
+        "value=\"0.1.1\"",
+        "value=\"Ticket\"",
+        "You sort tickets.\nAnswer with one &#34;word&#34;.",
+        "value=\"0.25\"",
+        "readonly",
+    ] {
         assert!(page.body.contains(shown), "{shown} in {}", page.body);
     }
-    let changed = [("version", "0.1.1"), ("instructions", "You sort tickets in German."), ("field.0.name", "ticket")];
-    browser.submit("/agents/sorter/versions/form", &filled(&changed, "run")).await.expect(303);
+    let changed = [
+        ("version", "0.1.1"),
+        ("instructions", "You sort tickets in German."),
+        ("field.0.name", "ticket"),
+    ];
+    browser
+        .submit("/agents/sorter/versions/form", &filled(&changed, "run"))
+        .await
+        .expect(303);
     let now = manifest(&station, "sorter").await;
     assert_eq!((now.version.to_string(), now.form.unwrap().turns), ("0.1.1".to_owned(), 5));
     assert_eq!(run(&station, "sorter", &json!({ "ticket": "?" })).await["answer"], "Fehler");
@@ -107,22 +128,42 @@ async fn what_is_chosen_stands_in_the_manifest() {
     assert_eq!(granted.ask, ["http_request"], "nobody is asked about what is not used");
     assert!(granted.memory);
     assert_eq!(granted.secrets, ["shop-key", "other-key"]);
-    let [host] = granted.http.as_slice() else { panic!("{:?}", granted.http) };
-    assert_eq!((host.host.as_str(), host.path.as_str(), host.methods.join(" ").as_str()), ("shop.example.com", "/v1", "GET POST"));
+    let [host] = granted.http.as_slice() else {
+        panic!("{:?}", granted.http)
+    };
+    assert_eq!(
+        (host.host.as_str(), host.path.as_str(), host.methods.join(" ").as_str()),
+        ("shop.example.com", "/v1", "GET POST")
+    );
     assert_eq!(host.approval.as_str(), "never");
     let form = manifest.form.unwrap();
     assert_eq!((form.turns, form.output_tokens), (5, Some(200)));
-    let names: Vec<_> = form.fields.iter().map(|field| (field.name.as_str(), field.kind.as_str(), field.required)).collect();
+    let names: Vec<_> = form
+        .fields
+        .iter()
+        .map(|field| (field.name.as_str(), field.kind.as_str(), field.required))
+        .collect();
     assert_eq!(names, [("ticket", "long-text", true), ("how_many", "number", false)]);
 }
 
 #[tokio::test]
 async fn rows_come_and_go_and_nothing_that_was_typed_is_lost() {
     let (_station, mut browser) = station().await;
-    let typed = [("host.0.host", "one.example"), ("host.0.method", "PUT"), ("host.1.host", "two.example")];
+    let typed = [
+        ("host.0.host", "one.example"),
+        ("host.0.method", "PUT"),
+        ("host.1.host", "two.example"),
+    ];
     let more = browser.submit("/agents/new/form", &filled(&typed, "add-host")).await.expect(200);
-    assert!(more.body.contains("name=\"host.2.host\"") && more.body.contains("value=\"one.example\""), "{}", more.body);
-    let less = browser.submit("/agents/new/form", &filled(&typed, "remove-host:0")).await.expect(200);
+    assert!(
+        more.body.contains("name=\"host.2.host\"") && more.body.contains("value=\"one.example\""),
+        "{}",
+        more.body
+    );
+    let less = browser
+        .submit("/agents/new/form", &filled(&typed, "remove-host:0"))
+        .await
+        .expect(200);
     assert!(!less.body.contains("one.example") && less.body.contains("name=\"host.0.host\" value=\"two.example\""));
     let fields = browser.submit("/agents/new/form", &filled(&[], "add-field")).await.expect(200);
     assert!(fields.body.contains("name=\"field.1.title\"") && fields.body.contains("value=\"Ticket\""));
@@ -144,8 +185,15 @@ async fn what_is_wrong_is_said_and_nothing_is_stored() {
         (("model", ""), "Choose a model"),
     ] {
         let methods = ("host.0.method", "GET");
-        let refused = browser.submit("/agents/new/form", &filled(&[other, methods], "save")).await.expect(422);
-        assert!(refused.body.contains("Nothing was stored") && refused.body.contains(said), "{said}: {}", refused.body);
+        let refused = browser
+            .submit("/agents/new/form", &filled(&[other, methods], "save"))
+            .await
+            .expect(422);
+        assert!(
+            refused.body.contains("Nothing was stored") && refused.body.contains(said),
+            "{said}: {}",
+            refused.body
+        );
     }
     let checked = browser.submit("/agents/new/form", &filled(&[], "check")).await.expect(200);
     assert!(checked.body.contains("Nothing wrong found"), "{}", checked.body);
@@ -160,7 +208,11 @@ async fn what_is_wrong_is_said_and_nothing_is_stored() {
 fn area(page: &str, name: &str) -> String {
     let found = between(page, &format!("name=\"{name}\" data-editor"), "</textarea>").unwrap();
     let text = found.split_once('>').unwrap().1;
-    text.replace("&#34;", "\"").replace("&#39;", "'").replace("&#38;", "&").replace("&#60;", "<").replace("&#62;", ">")
+    text.replace("&#34;", "\"")
+        .replace("&#39;", "'")
+        .replace("&#38;", "&")
+        .replace("&#60;", "<")
+        .replace("&#62;", ">")
 }
 
 #[tokio::test]
@@ -168,10 +220,23 @@ async fn a_form_is_turned_into_code_that_does_the_same() {
     let (station, mut browser) = station().await;
     browser.submit("/agents/new/form", &filled(&[], "save")).await.expect(303);
     let changed = [("version", "0.2.0"), ("field.0.name", "ticket")];
-    let editor = browser.submit("/agents/sorter/versions/form", &filled(&changed, "code")).await.expect(200);
-    assert!(editor.body.contains("action=\"/agents/sorter/versions/new\""), "the editor saves where versions are saved");
-    let (manifest_text, code, schema) = (area(&editor.body, "manifest"), area(&editor.body, "code"), area(&editor.body, "input"));
-    assert!(!manifest_text.contains("[form]") && code.starts_with("const INSTRUCTIONS"), "{manifest_text}\n{code}");
+    let editor = browser
+        .submit("/agents/sorter/versions/form", &filled(&changed, "code"))
+        .await
+        .expect(200);
+    assert!(
+        editor.body.contains("action=\"/agents/sorter/versions/new\""),
+        "the editor saves where versions are saved"
+    );
+    let (manifest_text, code, schema) = (
+        area(&editor.body, "manifest"),
+        area(&editor.body, "code"),
+        area(&editor.body, "input"),
+    );
+    assert!(
+        !manifest_text.contains("[form]") && code.starts_with("const INSTRUCTIONS"),
+        "{manifest_text}\n{code}"
+    );
     let fields = [
         ("mode", b"write".as_slice()),
         ("manifest", manifest_text.as_bytes()),
@@ -195,15 +260,27 @@ async fn a_source_that_the_form_did_not_make_is_taken_with_a_warning() {
     let (text, made, schema) = (manifest.text(), form.source(&manifest), form.input_schema());
     let http = station.owner();
     let check = async |code: &str| {
-        let fields = [("manifest", text.as_bytes()), ("code", code.as_bytes()), ("input", schema.as_bytes())];
+        let fields = [
+            ("manifest", text.as_bytes()),
+            ("code", code.as_bytes()),
+            ("input", schema.as_bytes()),
+        ];
         http.upload("/api/v1/agents/check", &fields).await.expect(200).json()
     };
     assert_eq!(check(&made).await["findings"], json!([]));
     let found = check(&made.replace("maxTurns: 5", "maxTurns: 50")).await;
-    assert_eq!((&found["findings"][0]["severity"], &found["findings"][0]["file"]), (&json!("warning"), &json!("agent.js")), "{found}");
+    assert_eq!(
+        (&found["findings"][0]["severity"], &found["findings"][0]["file"]),
+        (&json!("warning"), &json!("agent.js")),
+        "{found}"
+    );
     // The API takes the same files as the page makes.
     let raised = text.replace("\"0.1.0\"", "\"0.1.1\"");
-    let fields = [("manifest", raised.as_bytes()), ("code", made.as_bytes()), ("input", schema.as_bytes())];
+    let fields = [
+        ("manifest", raised.as_bytes()),
+        ("code", made.as_bytes()),
+        ("input", schema.as_bytes()),
+    ];
     http.upload("/api/v1/agents/sorter/versions", &fields).await.expect(201);
 }
 

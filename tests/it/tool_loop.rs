@@ -53,7 +53,11 @@ fn models(rules: &str) -> Models {
 async fn ended(rules: &str, options: &str) -> Ended {
     let station = TestStation::builder().models(models(rules)).start().await;
     let agent = station
-        .publish(script("looper", "[capabilities]\nmodels = [\"default\"]\nmemory = true\n", &looping(options)))
+        .publish(script(
+            "looper",
+            "[capabilities]\nmodels = [\"default\"]\nmemory = true\n",
+            &looping(options),
+        ))
         .await;
     station.run(&agent, &json!({})).await
 }
@@ -85,14 +89,31 @@ async fn tools_of_one_reply_run_together_and_their_results_go_back() {
         .filter(|entry| entry.kind == "step" && entry.phase.as_str() == "start")
         .map(|entry| entry.meta.get().to_owned())
         .collect();
-    assert!(steps[0].contains("Turn 1") && steps[1].contains("add ×2") && steps[2].contains("Turn 2"), "{steps:?}");
+    assert!(
+        steps[0].contains("Turn 1") && steps[1].contains("add ×2") && steps[2].contains("Turn 2"),
+        "{steps:?}"
+    );
     let output = ended.succeeded();
     assert_eq!((&output["output"], &output["stopped"]), (&json!("3 and 7"), &json!("done")));
-    assert_eq!((&output["turns"], &output["toolCalls"], &output["steps"]), (&json!(2), &json!(2), &json!([2, 0])));
-    let results: Vec<_> = output["messages"].as_array().unwrap().iter().filter(|each| each["role"] == "tool").collect();
-    assert_eq!((&results[0]["content"], &results[1]["content"]), (&json!("{\"sum\":3}"), &json!("{\"sum\":7}")));
+    assert_eq!(
+        (&output["turns"], &output["toolCalls"], &output["steps"]),
+        (&json!(2), &json!(2), &json!([2, 0]))
+    );
+    let results: Vec<_> = output["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|each| each["role"] == "tool")
+        .collect();
+    assert_eq!(
+        (&results[0]["content"], &results[1]["content"]),
+        (&json!("{\"sum\":3}"), &json!("{\"sum\":7}"))
+    );
     assert_eq!(output["messages"][0], json!({ "role": "system", "content": "You compute." }));
-    assert!(output["costMicros"].as_u64().unwrap() > 0 && output["usage"]["inputTokens"].as_u64().unwrap() > 0, "{output}");
+    assert!(
+        output["costMicros"].as_u64().unwrap() > 0 && output["usage"]["inputTokens"].as_u64().unwrap() > 0,
+        "{output}"
+    );
 }
 
 #[tokio::test]
@@ -105,10 +126,21 @@ reply = "so be it"
 tool_calls = [{ name = "fail" }, { name = "nowhere" }, { name = "long" }]
 "#;
     let output = looped(rules, "").await;
-    let results: Vec<&str> = output["messages"].as_array().unwrap().iter().filter(|each| each["role"] == "tool").map(|each| each["content"].as_str().unwrap()).collect();
+    let results: Vec<&str> = output["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|each| each["role"] == "tool")
+        .map(|each| each["content"].as_str().unwrap())
+        .collect();
     assert_eq!(results[0], "Error (not_found): no such table");
-    assert_eq!(results[1], "Error (not_found): there is no tool \"nowhere\"; you have add, fail, long");
-    assert!(results[2].len() < 20_200 && results[2].ends_with("[cut: 10000 of 30000 characters are left out; ask for less, or for a part]"));
+    assert_eq!(
+        results[1],
+        "Error (not_found): there is no tool \"nowhere\"; you have add, fail, long"
+    );
+    assert!(
+        results[2].len() < 20_200 && results[2].ends_with("[cut: 10000 of 30000 characters are left out; ask for less, or for a part]")
+    );
     assert_eq!(output["output"], "so be it");
 }
 
@@ -130,7 +162,10 @@ tool_calls = [{ name = "add", arguments = { a = 1, b = 2 } }]
 #[tokio::test]
 async fn the_last_turn_is_for_the_answer() {
     let output = looped(ENDLESS, "maxTurns: 4").await;
-    assert_eq!((&output["stopped"], &output["turns"], &output["toolCalls"]), (&json!("turns"), &json!(4), &json!(3)));
+    assert_eq!(
+        (&output["stopped"], &output["turns"], &output["toolCalls"]),
+        (&json!("turns"), &json!(4), &json!(3))
+    );
     assert_eq!(output["output"], "this is all I have");
 }
 
@@ -152,9 +187,15 @@ async fn the_same_call_with_the_same_result_is_stuck() {
     let output = looped(rules, "").await;
     assert_eq!(output["code"], "agent_error");
     assert_eq!(output["message"], "stuck: add gave the same result 5 times in a row");
-    assert_eq!((&output["stopped"], &output["turns"], &output["told"]), (&json!("stuck"), &json!(5), &json!(2)));
+    assert_eq!(
+        (&output["stopped"], &output["turns"], &output["told"]),
+        (&json!("stuck"), &json!(5), &json!(2))
+    );
     let sooner = looped(rules, "maxRepeats: 2").await;
-    assert_eq!((&sooner["message"], &sooner["turns"]), (&json!("stuck: add gave the same result 3 times in a row"), &json!(3)));
+    assert_eq!(
+        (&sooner["message"], &sooner["turns"]),
+        (&json!("stuck: add gave the same result 3 times in a row"), &json!(3))
+    );
 }
 
 #[tokio::test]
@@ -173,14 +214,20 @@ tool_calls = [{ name = "long" }]
 tool_calls = [{ name = "add", arguments = { a = 1, b = 2 } }]
 "#;
     let output = looped(rules, "").await;
-    assert_eq!(output["message"], "stuck: it goes to and fro between the same two calls, for 6 turns");
+    assert_eq!(
+        output["message"],
+        "stuck: it goes to and fro between the same two calls, for 6 turns"
+    );
     assert!(output["turns"].as_u64().unwrap() > 6, "it was told first: {output}");
 }
 
 #[tokio::test]
 async fn replies_with_nothing_in_them_are_stuck() {
     let output = looped("[[rule]]\nreply = \" \"\n", "").await;
-    assert_eq!((&output["message"], &output["turns"]), (&json!("stuck: 3 replies in a row were empty"), &json!(3)));
+    assert_eq!(
+        (&output["message"], &output["turns"]),
+        (&json!("stuck: 3 replies in a row were empty"), &json!(3))
+    );
 }
 
 #[tokio::test]
@@ -193,7 +240,10 @@ reply = "then it is 3"
 tool_calls = [{ name = "add", arguments = { a = 1, b = 2 } }]
 "#;
     let output = looped(rules, "").await;
-    assert_eq!((&output["output"], &output["stopped"], &output["turns"]), (&json!("then it is 3"), &json!("done"), &json!(5)));
+    assert_eq!(
+        (&output["output"], &output["stopped"], &output["turns"]),
+        (&json!("then it is 3"), &json!("done"), &json!(5))
+    );
 }
 
 #[tokio::test]
@@ -208,8 +258,15 @@ reply = "It is three."
 [[rule]]
 tool_calls = [{ name = "add", arguments = { a = 1, b = 2 } }]
 "#;
-    let output = looped(rules, "responseSchema: { type: 'object', properties: { sum: { type: 'integer' } } }").await;
-    assert_eq!((&output["json"], &output["stopped"], &output["turns"]), (&json!({ "sum": 3 }), &json!("done"), &json!(3)));
+    let output = looped(
+        rules,
+        "responseSchema: { type: 'object', properties: { sum: { type: 'integer' } } }",
+    )
+    .await;
+    assert_eq!(
+        (&output["json"], &output["stopped"], &output["turns"]),
+        (&json!({ "sum": 3 }), &json!("done"), &json!(3))
+    );
 }
 
 #[tokio::test]
@@ -238,7 +295,11 @@ tool_calls = [{ name = "order", arguments = { lamps = 4 } }]
 /// Runs an agent whose tool sends what a person is asked about, and returns what the tool's result was and how often it was sent.
 async fn decided(verb: Verb) -> (Value, usize) {
     let site = Site::start(|_| Reply::Text("taken".to_owned())).await;
-    let station = TestStation::builder().models(models(ORDERS)).outbound(Site::reachable()).start().await;
+    let station = TestStation::builder()
+        .models(models(ORDERS))
+        .outbound(Site::reachable())
+        .start()
+        .await;
     let source = "export default (input, station) => station.models.runTools({
       input: 'order four lamps',
       tools: [{ name: 'order', run: async (body) => (await station.http.post(input.url, body)).text() }],
@@ -251,7 +312,12 @@ async fn decided(verb: Verb) -> (Value, usize) {
     station.decide(&asked, verb, None).await;
     let output = station.end(run).await.succeeded();
     assert_eq!(output["output"], "done what could be done");
-    let result = output["messages"].as_array().unwrap().iter().find(|each| each["role"] == "tool").unwrap();
+    let result = output["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|each| each["role"] == "tool")
+        .unwrap();
     (result["content"].clone(), site.asked().len())
 }
 
@@ -265,7 +331,10 @@ async fn the_model_hears_why_a_person_said_no() {
     let (result, sent) = decided(Verb::Deny).await;
     assert_eq!(sent, 0);
     let result = result.as_str().unwrap();
-    assert!(result.starts_with("Error (denied): Ana denied this") && result.ends_with("because"), "{result}");
+    assert!(
+        result.starts_with("Error (denied): Ana denied this") && result.ends_with("because"),
+        "{result}"
+    );
 }
 
 /// Runs an agent with a tool of the station before which a person is asked, and returns what the model was told.
@@ -288,7 +357,10 @@ async fn a_tool_of_the_station_waits_for_a_person_where_the_manifest_says_so() {
     let result = asked_about_a_tool(Verb::Approve).await;
     assert!(result.as_str().unwrap().contains("42"), "{result}");
     let refused = asked_about_a_tool(Verb::Deny).await;
-    assert!(refused.as_str().unwrap().starts_with("Error (denied): Ana denied this"), "{refused}");
+    assert!(
+        refused.as_str().unwrap().starts_with("Error (denied): Ana denied this"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
@@ -298,7 +370,11 @@ async fn a_tool_that_is_not_granted_is_said_before_anything_is_paid() {
     let granted = "[capabilities]\nmodels = [\"default\"]\ntools = [\"calculator\"]\n";
     let agent = station.publish(script("wants", granted, source)).await;
     let ended = station.run(&agent, &json!({})).await.because("denied");
-    assert!(ended.message().contains("\"http_request\"") && ended.message().contains("granted are calculator"), "{}", ended.message());
+    assert!(
+        ended.message().contains("\"http_request\"") && ended.message().contains("granted are calculator"),
+        "{}",
+        ended.message()
+    );
     assert_eq!(ended.run.cost_micros, 0);
 }
 
@@ -307,12 +383,19 @@ async fn a_loop_that_was_interrupted_goes_on_where_it_was() {
     let slow = SUMS.replace("reply = \"3 and 7\"", "reply = \"3 and 7\"\ntokens_per_second = 0.01");
     let station = TestStation::builder().models(models(&slow)).start().await;
     let agent = station
-        .publish(script("looper", "[capabilities]\nmodels = [\"default\"]\nmemory = true\n", &looping("")))
+        .publish(script(
+            "looper",
+            "[capabilities]\nmodels = [\"default\"]\nmemory = true\n",
+            &looping(""),
+        ))
         .await;
     let run = station.begin(&agent, &json!({})).await;
     // The tools have run, and the model is thinking about what came of them.
     let asked = |entries: &[agentstation::domain::journal::EntryView]| {
-        entries.iter().filter(|entry| entry.kind == "models.chat" && entry.phase.as_str() == "start").count()
+        entries
+            .iter()
+            .filter(|entry| entry.kind == "models.chat" && entry.phase.as_str() == "start")
+            .count()
     };
     while asked(&station.entries(run).await) < 2 {
         station.until_entry(run, |entry| entry.kind == "memory.put").await;
@@ -321,8 +404,14 @@ async fn a_loop_that_was_interrupted_goes_on_where_it_was() {
     let data = station.stop().await;
     let station = TestStation::builder().models(models(SUMS)).data(data).start().await;
     let output = station.end(run).await.succeeded();
-    assert_eq!((&output["output"], &output["turns"], &output["toolCalls"]), (&json!("3 and 7"), &json!(2), &json!(2)));
+    assert_eq!(
+        (&output["output"], &output["turns"], &output["toolCalls"]),
+        (&json!("3 and 7"), &json!(2), &json!(2))
+    );
     let db = journal::open(station.directory());
-    let versions: Vec<i64> = journal::memory(&db, "production").into_values().map(|(_, version, _)| version).collect();
+    let versions: Vec<i64> = journal::memory(&db, "production")
+        .into_values()
+        .map(|(_, version, _)| version)
+        .collect();
     assert_eq!(versions, [1, 1], "no tool did its work twice");
 }

@@ -50,10 +50,16 @@ fn the_source_is_made_of_what_the_manifest_says() {
 fn several_fields_become_lines_of_the_question() {
     let fields = "fields = [{ name = \"who\", title = \"For whom\", kind = \"text\", required = true }, { name = \"loud\", title = \"Loud\", kind = \"yes-no\" }]\n";
     let (manifest, source) = made(&format!("{GOOD}{fields}"));
-    assert!(source.contains("[\"who\", \"For whom\"],") && source.contains("input: task(input),"), "{source}");
+    assert!(
+        source.contains("[\"who\", \"For whom\"],") && source.contains("input: task(input),"),
+        "{source}"
+    );
     let schema: Value = serde_json::from_str(&manifest.form.unwrap().input_schema()).unwrap();
     assert_eq!(schema["required"], json!(["who"]));
-    assert_eq!(schema["properties"]["who"], json!({ "title": "For whom", "type": "string", "minLength": 1 }));
+    assert_eq!(
+        schema["properties"]["who"],
+        json!({ "title": "For whom", "type": "string", "minLength": 1 })
+    );
     assert_eq!(schema["properties"]["loud"]["type"], "boolean");
 }
 
@@ -63,7 +69,11 @@ fn what_cannot_be_is_said_with_its_place() {
     for (from, to, said) in [
         ("turns = 5", "turns = 1", "form.turns must be between"),
         ("models = [\"default\"]\n", "", "needs a model"),
-        ("cost-micros = 250000", "fields = [{ name = \"A b\", title = \"A\", kind = \"text\" }]", "is no name of a field"),
+        (
+            "cost-micros = 250000",
+            "fields = [{ name = \"A b\", title = \"A\", kind = \"text\" }]",
+            "is no name of a field",
+        ),
         ("cost-micros = 250000", "fields = []", "must have 1 to"),
         (
             "cost-micros = 250000",
@@ -83,7 +93,10 @@ fn a_manifest_is_written_as_it_is_read() {
     let (manifest, _) = made(GOOD);
     let text = manifest.text();
     assert_eq!(Manifest::parse(&text).unwrap(), manifest, "{text}");
-    assert!(!text.contains("fuel") && !text.contains("[limits]") && !text.contains("memory"), "{text}");
+    assert!(
+        !text.contains("fuel") && !text.contains("[limits]") && !text.contains("memory"),
+        "{text}"
+    );
 }
 
 #[test]

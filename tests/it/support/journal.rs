@@ -141,8 +141,12 @@ impl Recorded {
             let whole = station.entry(run, entry.seq).await;
             let (mut request, mut response): (Value, Value) = (parse(whole.request.as_deref()), parse(whole.response.as_deref()));
             if entry.kind == "tools.call" {
-                let result = response["ok"]["tool_result"].as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
-                let (Some(result), true) = (result, request["name"] == "memory_put") else { continue };
+                let result = response["ok"]["tool_result"]
+                    .as_str()
+                    .and_then(|text| serde_json::from_str::<Value>(text).ok());
+                let (Some(result), true) = (result, request["name"] == "memory_put") else {
+                    continue;
+                };
                 response["ok"]["memory_version"] = result["version"].clone();
                 request = request["arguments"].take();
             }

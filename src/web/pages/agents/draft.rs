@@ -106,8 +106,13 @@ impl Draft {
     pub fn of(manifest: &Manifest, version: &semver::Version) -> Self {
         let granted = &manifest.capabilities;
         let first = |names: &[String]| -> Vec<String> {
-            let offers = OFFERED.iter().filter(|offer| offer.tools.iter().any(|tool| names.iter().any(|name| name == tool)));
-            offers.filter_map(|offer| offer.tools.first()).map(|&tool| tool.to_owned()).collect()
+            let offers = OFFERED
+                .iter()
+                .filter(|offer| offer.tools.iter().any(|tool| names.iter().any(|name| name == tool)));
+            offers
+                .filter_map(|offer| offer.tools.first())
+                .map(|&tool| tool.to_owned())
+                .collect()
         };
         let host = |grant: &HttpGrant| HostRow {
             host: grant.host.clone(),
@@ -135,7 +140,10 @@ impl Draft {
             secrets: granted.secrets.join(", "),
             turns: form.map(|form| form.turns.to_string()).unwrap_or_default(),
             dollars: form.and_then(|form| form.cost_micros).map(dollars).unwrap_or_default(),
-            output_tokens: form.and_then(|form| form.output_tokens).map(|tokens| tokens.to_string()).unwrap_or_default(),
+            output_tokens: form
+                .and_then(|form| form.output_tokens)
+                .map(|tokens| tokens.to_string())
+                .unwrap_or_default(),
         }
     }
 
@@ -228,7 +236,9 @@ impl Draft {
         let cost_micros = self.cost_micros(&mut wrong);
         let tools = self.chosen(&self.tools, base.map(|base| base.capabilities.tools.as_slice()));
         let asks = self.asked(&tools, base);
-        let mut manifest = base.cloned().unwrap_or_else(|| Manifest::bare(&self.name, RuntimeKind::Javascript, ENTRY));
+        let mut manifest = base
+            .cloned()
+            .unwrap_or_else(|| Manifest::bare(&self.name, RuntimeKind::Javascript, ENTRY));
         manifest.version = version;
         manifest.summary.clone_from(&self.summary);
         manifest.input = Some(manifest.input.unwrap_or_else(|| SCHEMA.to_owned()));
@@ -236,7 +246,13 @@ impl Draft {
             models: vec![self.model.clone()],
             http: self.grants(base, &mut wrong),
             memory: tools.iter().any(|tool| tool.starts_with("memory_")),
-            secrets: self.secrets.split([',', ' ']).map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+            secrets: self
+                .secrets
+                .split([',', ' '])
+                .map(str::trim)
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect(),
             tools,
             ask: asks,
             ..manifest.capabilities
@@ -272,11 +288,24 @@ impl Draft {
     fn grants(&self, base: Option<&Manifest>, wrong: &mut Vec<Wrong>) -> Vec<HttpGrant> {
         let mut grants = Vec::new();
         for (i, row) in self.hosts.iter().enumerate().filter(|(_, row)| !row.host.is_empty()) {
-            let methods: Vec<String> = row.methods.iter().filter(|(_, granted)| *granted).map(|(method, _)| (*method).to_owned()).collect();
+            let methods: Vec<String> = row
+                .methods
+                .iter()
+                .filter(|(_, granted)| *granted)
+                .map(|(method, _)| (*method).to_owned())
+                .collect();
             if methods.is_empty() {
-                wrong.push(Wrong::new(format!("host-{i}"), format!("Choose what may be sent to {}: at least one method.", row.host)));
+                wrong.push(Wrong::new(
+                    format!("host-{i}"),
+                    format!("Choose what may be sent to {}: at least one method.", row.host),
+                ));
             }
-            let before = base.and_then(|base| base.capabilities.http.iter().find(|grant| grant.host == row.host && grant.path == row.path));
+            let before = base.and_then(|base| {
+                base.capabilities
+                    .http
+                    .iter()
+                    .find(|grant| grant.host == row.host && grant.path == row.path)
+            });
             grants.push(HttpGrant {
                 host: row.host.clone(),
                 methods,
@@ -292,7 +321,11 @@ impl Draft {
         let filled = self.fields.iter().filter(|row| !row.title.is_empty());
         let fields: Vec<Field> = filled
             .map(|row| Field {
-                name: if row.name.is_empty() { form::field_name(&row.title) } else { row.name.clone() },
+                name: if row.name.is_empty() {
+                    form::field_name(&row.title)
+                } else {
+                    row.name.clone()
+                },
                 title: row.title.clone(),
                 kind: row.kind,
                 required: row.required,
@@ -381,7 +414,10 @@ mod tests {
         draft.hosts[0].host = "example.com".to_owned();
         draft.hosts[0].path = "/v1".to_owned();
         let made = draft.manifest(None).map_err(|wrong| wrong[0].message.clone()).unwrap();
-        assert_eq!(made.capabilities.tools, ["http_request", "memory_get", "memory_put", "memory_search"]);
+        assert_eq!(
+            made.capabilities.tools,
+            ["http_request", "memory_get", "memory_put", "memory_search"]
+        );
         assert_eq!(made.capabilities.ask, ["memory_put"]);
         assert!(made.capabilities.memory);
         let read = Manifest::parse(&made.text()).unwrap();
@@ -401,7 +437,10 @@ mod tests {
         let mut draft = Draft::of(&base, &semver::Version::new(1, 0, 1));
         draft.instructions = "Do it.".to_owned();
         let made = draft.manifest(Some(&base)).map_err(|wrong| wrong[0].message.clone()).unwrap();
-        assert_eq!((made.entry.as_str(), made.category.as_str(), made.limits.calls), ("main.js", "office", 50));
+        assert_eq!(
+            (made.entry.as_str(), made.category.as_str(), made.limits.calls),
+            ("main.js", "office", 50)
+        );
         assert_eq!(made.capabilities.agents, ["other"]);
         assert_eq!(made.capabilities.http, base.capabilities.http);
         assert_eq!(made.version, semver::Version::new(1, 0, 1));

@@ -126,14 +126,22 @@ async fn go_on(auth: &Auth, state: &State, request: &HttpRequest, of: Of<'_>, se
         Ok((agent, _)) => Ok(see_other(format!("/agents/{}?done=stored", agent.name))),
         Err(error) => {
             let (problem, findings) = refused(error)?;
-            let wrong = findings.into_iter().filter(|found| found.severity == "error").map(Wrong::from).collect();
+            let wrong = findings
+                .into_iter()
+                .filter(|found| found.severity == "error")
+                .map(Wrong::from)
+                .collect();
             html_of(&problem, &page(auth, state, request, &of, draft, wrong, None))
         }
     }
 }
 
 fn invalid(page: &FormPage) -> Result<HttpResponse, Problem> {
-    let findings = page.wrong.iter().map(|wrong| Finding::error("the form", wrong.message.clone())).collect();
+    let findings = page
+        .wrong
+        .iter()
+        .map(|wrong| Finding::error("the form", wrong.message.clone()))
+        .collect();
     html_of(&crate::services::Error::Rejected(findings).into(), page)
 }
 
@@ -193,7 +201,13 @@ fn page(
         }
     });
     let (agent, latest_version, action, back, title) = match of {
-        Of::New => (None, String::new(), "/agents/new/form".to_owned(), "/agents".to_owned(), "New agent".to_owned()),
+        Of::New => (
+            None,
+            String::new(),
+            "/agents/new/form".to_owned(),
+            "/agents".to_owned(),
+            "New agent".to_owned(),
+        ),
         Of::Version(agent, _) => (
             Some(agent.name.clone()),
             agent.latest_version.to_string(),
