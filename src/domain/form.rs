@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::failure::codes;
 use super::manifest::Manifest;
@@ -182,30 +182,31 @@ impl Form {
         found
     }
 
-    /// JSON Schema of the input, its fields in the order of the form.
+    /// JSON Schema of the input.
     pub fn input_schema(&self) -> String {
         let property = |field: &Field| {
             let least = u32::from(field.required);
-            let more = match field.kind {
-                FieldKind::Text => format!("\"type\": \"string\", \"minLength\": {least}"),
-                FieldKind::LongText => format!("\"type\": \"string\", \"format\": \"textarea\", \"minLength\": {least}"),
-                FieldKind::Number => "\"type\": \"number\"".to_owned(),
-                FieldKind::YesNo => "\"type\": \"boolean\", \"default\": false".to_owned(),
+            let schema = match field.kind {
+                FieldKind::Text => json!({ "type": "string", "title": field.title, "minLength": least }),
+                FieldKind::LongText => json!({ "type": "string", "title": field.title, "format": "textarea", "minLength": least }),
+                FieldKind::Number => json!({ "type": "number", "title": field.title }),
+                FieldKind::YesNo => json!({ "type": "boolean", "title": field.title, "default": false }),
             };
-            format!("    {}: {{ \"title\": {}, {more} }}", quoted(&field.name), quoted(&field.title))
+            (field.name.clone(), schema)
         };
-        let properties: Vec<String> = self.fields.iter().map(property).collect();
-        let required: Vec<String> = self
+        let required: Vec<&str> = self
             .fields
             .iter()
             .filter(|field| field.required)
-            .map(|field| quoted(&field.name))
+            .map(|field| field.name.as_str())
             .collect();
-        format!(
-            "{{\n  \"type\": \"object\",\n  \"required\": [{}],\n  \"additionalProperties\": false,\n  \"properties\": {{\n{}\n  }}\n}}\n",
-            required.join(", "),
-            properties.join(",\n")
-        )
+        let schema = json!({
+            "type": "object",
+            "required": required,
+            "additionalProperties": false,
+            "properties": Value::Object(self.fields.iter().map(property).collect::<Map<_, _>>()),
+        });
+        format!("{schema:#}\n")
     }
 
     /// The agent's source. `manifest` is the one that this form is in.
