@@ -32,3 +32,9 @@ export default async function run(input, station) {
 //     messages: [{ role: 'user', content: `Sum this up in a sentence: ${text}` }],
 //   });
 //   reply.content
+//
+// A model with tools, asked until it has an answer; name the tools under [capabilities] too, tools = ["calculator"]:
+//   const result = await station.models.runTools({
+//     instructions: 'You compare texts.', input: text, tools: ['calculator'], maxTurns: 6, maxCostMicros: 100_000,
+//   });
+//   result.output

@@ -54,8 +54,9 @@ const colours = HighlightStyle.define([
 
 /** What `station.` offers, so that the editor can say it. */
 const stationWords = [
-  ['station.step(name, fn)', 'station.step'], ['station.models.chat({…})', 'station.models.chat'], ['station.http.send({…})', 'station.http.send'],
+  ['station.step(name, fn)', 'station.step'], ['station.models.chat({…})', 'station.models.chat'], ['station.models.runTools({…})', 'station.models.runTools'], ['station.http.send({…})', 'station.http.send'],
   ['station.memory.get(key)', 'station.memory.get'], ['station.memory.put(key, value)', 'station.memory.put'], ['station.memory.list({…})', 'station.memory.list'],
+  ['station.tools.call(name, arguments)', 'station.tools.call'],
   ['station.artifacts.put(name, body, type)', 'station.artifacts.put'], ['station.timeline.log(level, text)', 'station.timeline.log'],
   ['station.timeline.progress({…})', 'station.timeline.progress'], ['station.timeline.emit(kind, data)', 'station.timeline.emit'], ['station.clock.now()', 'station.clock.now'],
 ].map(([label, apply]) => ({ label, apply, type: 'function' }));

@@ -124,3 +124,40 @@ async fn the_research_lead_gathers_its_researchers_after_a_restart() {
         assert!(report.contains(topic), "{report}");
     }
 }
+
+#[tokio::test]
+async fn the_research_brief_names_its_sources_and_remembers() {
+    let station = station().await;
+    let (upload, input) = example("research-brief");
+    let agent = station.publish(upload).await;
+    let ended = station.run(&agent, &input).await;
+    let tools: Vec<_> = ended
+        .entries
+        .iter()
+        .filter(|entry| entry.kind == "tools.call")
+        .map(|entry| entry.meta.get().to_owned())
+        .collect();
+    for name in ["memory_search", "html_to_text", "text_search", "calculator", "memory_put"] {
+        assert!(tools.iter().any(|meta| meta.contains(name)), "{name} in {tools:?}");
+    }
+    let run = ended.run.id;
+    let output = ended.succeeded();
+    assert_eq!(
+        (&output["stopped"], &output["turns"], &output["toolCalls"]),
+        (&json!("done"), &json!(4), &json!(8))
+    );
+    assert_eq!(output["sources"], json!([1, 2, 3]));
+    let brief = artifact(&station, run, "brief.md").await;
+    assert!(brief.contains("5,195.52 EUR") && brief.contains("3. Passengers"), "{brief}");
+    let kept = station.run(&agent, &input).await;
+    let found = kept
+        .entries
+        .iter()
+        .find(|entry| entry.kind == "tools.call" && entry.meta.get().contains("memory_search"));
+    assert!(found.is_some(), "the next one looks at what was kept");
+    // The sums that the model quotes are the calculator's.
+    let sums: Vec<String> = kept.succeeded()["brief"].as_str().unwrap().lines().map(str::to_owned).collect();
+    assert!(sums.iter().any(|line| line.contains("4,272.00 EUR")), "{sums:?}");
+    let nothing = station.run(&agent, &json!({ "question": "What is there to read?" })).await;
+    assert!(nothing.because("agent_error").message().contains("nothing to read"));
+}

@@ -20,6 +20,7 @@ mod enduring;
 mod examples;
 mod failing;
 mod fork;
+mod forms;
 mod guests;
 mod hardening;
 mod invitations;

@@ -116,9 +116,11 @@ async fn the_examples_end_the_same_from_anywhere() {
     for name in [
         "access-log-digest",
         "csv-report",
+        "expense-check",
         "log-redactor",
         "prime-search",
         "release-notes",
+        "research-brief",
         "ticket-triage",
     ] {
         assert_example(name).await;

@@ -337,6 +337,47 @@ async fn the_model_hears_why_a_person_said_no() {
     );
 }
 
+/// Runs an agent with a tool of the station before which a person is asked, and returns what the model was told.
+async fn asked_about_a_tool(verb: Verb) -> Value {
+    let rules = "[[rule]]\nafter_tool = \"calculator\"\nreply = \"as you say\"\n[[rule]]\ntool_calls = [{ name = \"calculator\", arguments = { expression = \"6 * 7\" } }]\n";
+    let station = TestStation::builder().models(models(rules)).start().await;
+    let source = "export default (input, station) => station.models.runTools({ input: 'compute', tools: ['calculator'] })";
+    let granted = "[capabilities]\nmodels = [\"default\"]\ntools = [\"calculator\"]\nask = [\"calculator\"]\n";
+    let agent = station.publish(script("asks", granted, source)).await;
+    let run = station.begin(&agent, &json!({})).await;
+    let asked = station.until_asked(run).await;
+    station.decide(&asked, verb, None).await;
+    let output = station.end(run).await.succeeded();
+    assert_eq!(output["output"], "as you say");
+    output["messages"][2]["content"].clone()
+}
+
+#[tokio::test]
+async fn a_tool_of_the_station_waits_for_a_person_where_the_manifest_says_so() {
+    let result = asked_about_a_tool(Verb::Approve).await;
+    assert!(result.as_str().unwrap().contains("42"), "{result}");
+    let refused = asked_about_a_tool(Verb::Deny).await;
+    assert!(
+        refused.as_str().unwrap().starts_with("Error (denied): Ana denied this"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn a_tool_that_is_not_granted_is_said_before_anything_is_paid() {
+    let station = TestStation::builder().models(models(SUMS)).start().await;
+    let source = "export default (input, station) => station.models.runTools({ input: 'compute', tools: ['calculator', 'http_request'] })";
+    let granted = "[capabilities]\nmodels = [\"default\"]\ntools = [\"calculator\"]\n";
+    let agent = station.publish(script("wants", granted, source)).await;
+    let ended = station.run(&agent, &json!({})).await.because("denied");
+    assert!(
+        ended.message().contains("\"http_request\"") && ended.message().contains("granted are calculator"),
+        "{}",
+        ended.message()
+    );
+    assert_eq!(ended.run.cost_micros, 0);
+}
+
 #[tokio::test]
 async fn a_loop_that_was_interrupted_goes_on_where_it_was() {
     let slow = SUMS.replace("reply = \"3 and 7\"", "reply = \"3 and 7\"\ntokens_per_second = 0.01");

@@ -100,3 +100,12 @@ fn a_field_is_named_by_its_title() {
         assert!(is_field_name(name));
     }
 }
+
+#[test]
+fn every_tool_of_the_station_is_offered_once() {
+    let mut offered: Vec<&str> = OFFERED.iter().flat_map(|offer| offer.tools).copied().collect();
+    let mut known: Vec<&str> = crate::domain::tool::TOOLS.iter().map(|tool| tool.name).collect();
+    offered.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(offered, known);
+}

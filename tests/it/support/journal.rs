@@ -135,11 +135,21 @@ impl Recorded {
         let db = open(station.directory());
         let mut remembered = Vec::new();
         for entry in station.entries(run).await {
-            if entry.kind != "memory.put" && entry.kind != "memory.delete" {
+            if !["memory.put", "memory.delete", "tools.call"].contains(&entry.kind.as_str()) {
                 continue;
             }
             let whole = station.entry(run, entry.seq).await;
-            let (request, response): (Value, Value) = (parse(whole.request.as_deref()), parse(whole.response.as_deref()));
+            let (mut request, mut response): (Value, Value) = (parse(whole.request.as_deref()), parse(whole.response.as_deref()));
+            if entry.kind == "tools.call" {
+                let result = response["ok"]["tool_result"]
+                    .as_str()
+                    .and_then(|text| serde_json::from_str::<Value>(text).ok());
+                let (Some(result), true) = (result, request["name"] == "memory_put") else {
+                    continue;
+                };
+                response["ok"]["memory_version"] = result["version"].clone();
+                request = request["arguments"].take();
+            }
             let value = match (&response["ok"]["memory_version"], &response["ok"]["memory_deleted"]) {
                 (Value::Number(version), _) => Some((request["value"].as_str().unwrap().to_owned(), version.as_i64().unwrap(), entry.at)),
                 (_, Value::Bool(true)) => None,
