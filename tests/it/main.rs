@@ -43,6 +43,7 @@ mod sessions;
 mod signing_in;
 mod support;
 mod tidy;
+mod tools;
 mod upgrade;
 mod verify;
 mod waiting;
