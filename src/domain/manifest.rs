@@ -171,7 +171,11 @@ impl Capabilities {
         }
         for tool in &self.tools {
             let does = tool::find(tool).map_or(String::new(), |tool| format!(": {}", tool.in_words));
-            let asks = if self.ask.contains(tool) { "; a person decides each time" } else { "" };
+            let asks = if self.ask.contains(tool) {
+                "; a person decides each time"
+            } else {
+                ""
+            };
             words.push(format!("Use the tool “{tool}”{does}{asks}"));
         }
         for secret in &self.secrets {

@@ -292,8 +292,16 @@ mod tests {
     fn what_is_wrong_with_arguments_is_named_by_its_place() {
         let said = |name: &str, arguments: Value| check(name, &arguments).unwrap_err();
         assert!(said(HTTP_REQUEST, json!({ "url": 3 })).message.contains("/url"));
-        assert!(said(HTTP_REQUEST, json!({ "url": "https://a.example", "method": "BREW" })).message.contains("/method"));
-        assert!(said(HTTP_REQUEST, json!({ "url": "https://a.example", "headers": { "x": 1 } })).message.contains("/headers/x"));
+        assert!(
+            said(HTTP_REQUEST, json!({ "url": "https://a.example", "method": "BREW" }))
+                .message
+                .contains("/method")
+        );
+        assert!(
+            said(HTTP_REQUEST, json!({ "url": "https://a.example", "headers": { "x": 1 } }))
+                .message
+                .contains("/headers/x")
+        );
         assert!(said("calculator", json!({})).message.contains("expression"));
         assert_eq!(said("rm", json!({})).code, FailureCode::NotFound);
         let long = "é".repeat(MEMORY_KEY_BYTES_MAX);
@@ -309,7 +317,9 @@ mod tests {
             name: HTTP_REQUEST.to_owned(),
             arguments: post,
         };
-        let Some(Call::HttpSend(request)) = call.stands_for() else { panic!("it is a request") };
+        let Some(Call::HttpSend(request)) = call.stands_for() else {
+            panic!("it is a request")
+        };
         assert_eq!((request.method.as_str(), request.headers.len()), ("POST", 1));
         assert_eq!(call.class(), EffectClass::WriteOnce);
         let get = Call::ToolsCall {

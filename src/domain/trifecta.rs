@@ -23,7 +23,9 @@ impl Trifecta {
 
     /// “it remembers things; it reads example.com; it sends POST to example.com”, for a warning.
     pub fn in_words(&self) -> String {
-        [&self.private, &self.untrusted, &self.egress].map(|words| words.join(", ")).join("; ")
+        [&self.private, &self.untrusted, &self.egress]
+            .map(|words| words.join(", "))
+            .join("; ")
     }
 }
 

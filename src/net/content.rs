@@ -64,11 +64,17 @@ impl Write for Plain {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
         let length = self.bytes.len() + piece.len();
         if length > self.bytes_max {
-            return Err(Self::stop(Error::LimitExceeded(format!("the answer is larger than {} bytes", self.bytes_max))));
+            return Err(Self::stop(Error::LimitExceeded(format!(
+                "the answer is larger than {} bytes",
+                self.bytes_max
+            ))));
         }
         let length = length as u64;
         if length > RATIO_FLOOR_BYTES && length > self.taken.saturating_mul(RATIO_MAX) {
-            let text = format!("{} sent a body that grows more than {RATIO_MAX} times when it is unpacked", self.host);
+            let text = format!(
+                "{} sent a body that grows more than {RATIO_MAX} times when it is unpacked",
+                self.host
+            );
             return Err(Self::stop(Error::LimitExceeded(text)));
         }
         self.bytes.extend_from_slice(piece);
@@ -231,7 +237,10 @@ mod tests {
         for piece in [1, 7, 4096] {
             assert_eq!(unpack(Encoding::Gzip, &gzip(text), piece, CAP).unwrap(), text);
             assert_eq!(unpack(Encoding::Gzip, &two, piece, CAP).unwrap(), [text, b"!"].concat());
-            assert_eq!(unpack(Encoding::Deflate, &zlib.clone().finish().unwrap(), piece, CAP).unwrap(), text);
+            assert_eq!(
+                unpack(Encoding::Deflate, &zlib.clone().finish().unwrap(), piece, CAP).unwrap(),
+                text
+            );
             assert_eq!(unpack(Encoding::Deflate, &raw.clone().finish().unwrap(), piece, CAP).unwrap(), text);
             assert_eq!(unpack(Encoding::Identity, text, piece, CAP).unwrap(), text);
         }
@@ -244,11 +253,19 @@ mod tests {
     fn a_bomb_is_stopped_while_it_unpacks() {
         let bomb = gzip(&vec![0; 3 * 1024 * 1024]);
         assert!(bomb.len() < 16 * 1024);
-        let Err(Error::LimitExceeded(why)) = unpack(Encoding::Gzip, &bomb, 1024, CAP) else { panic!("it is a bomb") };
+        let Err(Error::LimitExceeded(why)) = unpack(Encoding::Gzip, &bomb, 1024, CAP) else {
+            panic!("it is a bomb")
+        };
         assert!(why.contains("100 times"), "{why}");
         let small = gzip(&vec![0; 200 * 1024]);
-        assert_eq!(unpack(Encoding::Gzip, &small, 1024, CAP).unwrap().len(), 200 * 1024, "a small one does no harm");
-        let Err(Error::LimitExceeded(why)) = unpack(Encoding::Gzip, &small, 1024, 100 * 1024) else { panic!("it is too large") };
+        assert_eq!(
+            unpack(Encoding::Gzip, &small, 1024, CAP).unwrap().len(),
+            200 * 1024,
+            "a small one does no harm"
+        );
+        let Err(Error::LimitExceeded(why)) = unpack(Encoding::Gzip, &small, 1024, 100 * 1024) else {
+            panic!("it is too large")
+        };
         assert!(why.contains("larger"), "{why}");
         assert!(matches!(unpack(Encoding::Identity, &[0; 11], 3, 10), Err(Error::LimitExceeded(_))));
     }
@@ -259,8 +276,16 @@ mod tests {
         let mut flipped = whole.clone();
         let end = flipped.len() - 6;
         flipped[end] ^= 0xff;
-        for broken in [&whole[..whole.len() - 3], &flipped, b"no gzip at all", &[&whole[..], b"and more"].concat()] {
-            assert!(matches!(unpack(Encoding::Gzip, broken, 5, CAP), Err(Error::Unavailable(_))), "{broken:?}");
+        for broken in [
+            &whole[..whole.len() - 3],
+            &flipped,
+            b"no gzip at all",
+            &[&whole[..], b"and more"].concat(),
+        ] {
+            assert!(
+                matches!(unpack(Encoding::Gzip, broken, 5, CAP), Err(Error::Unavailable(_))),
+                "{broken:?}"
+            );
         }
         assert!(unpack(Encoding::Deflate, b"x", 1, CAP).is_err());
     }
@@ -278,7 +303,14 @@ mod tests {
         assert_eq!(of(&["identity"]), Ok(Encoding::Identity));
         assert_eq!(of(&["GZIP"]), Ok(Encoding::Gzip));
         assert_eq!(of(&["deflate"]), Ok(Encoding::Deflate));
-        for refused in [&["br"][..], &["zstd"], &["gzip, gzip"], &["gzip", "deflate"], &["gzip;q=1"], &["compress"]] {
+        for refused in [
+            &["br"][..],
+            &["zstd"],
+            &["gzip, gzip"],
+            &["gzip", "deflate"],
+            &["gzip;q=1"],
+            &["compress"],
+        ] {
             assert!(matches!(of(refused), Err(Error::Unavailable(_))), "{refused:?}");
         }
     }

@@ -400,9 +400,16 @@ async fn a_packed_answer_is_unpacked_counted_as_it_came_and_looks_plain() {
         .await
         .unwrap();
     assert_eq!(response.body, text.as_bytes());
-    assert!(!response.headers.iter().any(|(name, _)| name.starts_with("content-")), "{:?}", response.headers);
+    assert!(
+        !response.headers.iter().any(|(name, _)| name.starts_with("content-")),
+        "{:?}",
+        response.headers
+    );
     let contacts = trail.contacts();
-    assert_eq!((contacts.len(), contacts[0].host.as_str()), (1, server.address.to_string().as_str()));
+    assert_eq!(
+        (contacts.len(), contacts[0].host.as_str()),
+        (1, server.address.to_string().as_str())
+    );
     assert!(contacts[0].received_bytes >= body.len() as u64 && contacts[0].received_bytes < text.len() as u64);
 }
 
@@ -425,7 +432,10 @@ async fn bombs_and_encodings_that_were_not_asked_for_reach_nobody() {
         };
         found.push(open_loopback().send(sent).await.unwrap_err());
     }
-    assert!(matches!(&found[0], Error::LimitExceeded(why) if why.contains("100 times")), "{found:?}");
+    assert!(
+        matches!(&found[0], Error::LimitExceeded(why) if why.contains("100 times")),
+        "{found:?}"
+    );
     assert!(found[1..].iter().all(|error| matches!(error, Error::Unavailable(_))), "{found:?}");
     assert!(found[1].to_string().contains("br"), "{found:?}");
 }
@@ -443,7 +453,11 @@ async fn the_trail_has_every_hop_however_it_ends() {
     denied(open_loopback().send(sent).await);
     let contacts = trail.contacts();
     let hosts: Vec<_> = contacts.iter().map(|contact| (contact.host.clone(), contact.is_write)).collect();
-    assert_eq!(hosts, [(first.address.to_string(), true), (other.address.to_string(), false)], "the refused hop was not made");
+    assert_eq!(
+        hosts,
+        [(first.address.to_string(), true), (other.address.to_string(), false)],
+        "the refused hop was not made"
+    );
     assert!(contacts[0].sent_bytes > contacts[1].sent_bytes);
 }
 

@@ -156,7 +156,12 @@ fn check_grants(manifest: &Manifest) -> Vec<Finding> {
     for name in granted.tools.iter().filter(|name| tool::find(name).is_none()) {
         findings.push(Finding::warning(MANIFEST_FILE, format!("the station has no tool “{name}”")));
     }
-    let wants = |touches: Touches| granted.tools.iter().find(|name| tool::find(name).is_some_and(|tool| tool.touches == touches));
+    let wants = |touches: Touches| {
+        granted
+            .tools
+            .iter()
+            .find(|name| tool::find(name).is_some_and(|tool| tool.touches == touches))
+    };
     if let Some(name) = wants(Touches::Memory).filter(|_| !granted.memory) {
         findings.push(Finding::warning(
             MANIFEST_FILE,

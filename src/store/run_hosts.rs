@@ -7,7 +7,8 @@ use crate::domain::contact::{Contact, HOSTS_PER_RUN_MAX, OTHER_HOSTS, RunHost};
 use crate::domain::id::{OrgId, RunId};
 use crate::domain::time::Timestamp;
 
-pub(super) const COUNT: &str = "INSERT INTO run_hosts (run_id, org_id, host, requests, writes, sent_bytes, received_bytes, first_at, last_at)
+pub(super) const COUNT: &str =
+    "INSERT INTO run_hosts (run_id, org_id, host, requests, writes, sent_bytes, received_bytes, first_at, last_at)
     VALUES (:run, :org, :host, 1, :writes, :sent, :received, :now, :now)
     ON CONFLICT (run_id, host) DO UPDATE SET requests = requests + 1, writes = writes + excluded.writes,
     sent_bytes = sent_bytes + excluded.sent_bytes, received_bytes = received_bytes + excluded.received_bytes, last_at = excluded.last_at";

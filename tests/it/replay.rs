@@ -191,7 +191,12 @@ async fn a_run_with_tools_ends_the_same_from_anywhere() {
     let agent = station.publish(script("toolbox", &extra, source)).await;
     let (whole, recorded) = record(&station, &agent, &json!({ "url": site.url("/a") })).await;
     let output = whole.output.clone().unwrap_or_default();
-    assert_eq!((&output["wrong"], &output["denied"], &output["found"]["count"]), (&json!("invalid"), &json!("denied"), &json!(1)), "{}", whole.error);
+    assert_eq!(
+        (&output["wrong"], &output["denied"], &output["found"]["count"]),
+        (&json!("invalid"), &json!("denied"), &json!(1)),
+        "{}",
+        whole.error
+    );
     assert_same_from_anywhere("an agent with tools", station, clock, &whole, &recorded).await;
 }
 

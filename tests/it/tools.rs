@@ -52,7 +52,9 @@ async fn station() -> TestStation {
 }
 
 async fn use_tools(station: &TestStation, capabilities: &str, uses: Value) -> Ended {
-    let agent = station.publish(script("user", &format!("[capabilities]\n{capabilities}\n"), USER)).await;
+    let agent = station
+        .publish(script("user", &format!("[capabilities]\n{capabilities}\n"), USER))
+        .await;
     station.run(&agent, &json!({ "uses": uses })).await
 }
 
@@ -81,13 +83,22 @@ async fn an_agent_uses_each_tool_and_the_run_says_whom_it_reached() {
     let output = ended.succeeded();
     assert_eq!(output["tools"].as_array().unwrap().len(), 9);
     let out = &output["out"];
-    assert_eq!((&out[0]["status"], &out[0]["body"]), (&json!(200), &json!("Lamps\n\nFour are lit.")));
+    assert_eq!(
+        (&out[0]["status"], &out[0]["body"]),
+        (&json!(200), &json!("Lamps\n\nFour are lit."))
+    );
     assert_eq!(out[0]["url"], site.url("/v1/page"), "after the redirect");
     assert_eq!(out[1]["body"], "the same ".repeat(50));
     assert_eq!(out[2]["values"], json!([2, 3]));
     assert_eq!(out[3]["matches"], json!([{ "line": 2, "text": "two" }]));
-    assert_eq!((&out[4]["text"], &out[5]["text"], &out[6]["value"]), (&json!("bold"), &json!("a"), &json!("0.3")));
-    assert_eq!((&out[7]["version"], &out[8]["value"], &out[9]["count"]), (&json!(1), &json!("four"), &json!(1)));
+    assert_eq!(
+        (&out[4]["text"], &out[5]["text"], &out[6]["value"]),
+        (&json!("bold"), &json!("a"), &json!("0.3"))
+    );
+    assert_eq!(
+        (&out[7]["version"], &out[8]["value"], &out[9]["count"]),
+        (&json!(1), &json!("four"), &json!(1))
+    );
     let used: Vec<Value> = entries
         .iter()
         .filter(|entry| entry.kind == "tools.call")
@@ -97,8 +108,14 @@ async fn an_agent_uses_each_tool_and_the_run_says_whom_it_reached() {
     assert!(used.iter().all(|meta| meta["tool"].is_string()), "{used:?}");
     let hosts = station.owner().get(&format!("/api/v1/runs/{run}/hosts")).await.expect(200).json();
     let host = &hosts["items"][0];
-    assert_eq!((&host["host"], &host["requests"], &host["writes"]), (&json!(site.address.to_string()), &json!(3), &json!(0)));
-    assert!(host["sent_bytes"].as_u64().unwrap() > 0 && host["received_bytes"].as_u64().unwrap() > 0, "{host}");
+    assert_eq!(
+        (&host["host"], &host["requests"], &host["writes"]),
+        (&json!(site.address.to_string()), &json!(3), &json!(0))
+    );
+    assert!(
+        host["sent_bytes"].as_u64().unwrap() > 0 && host["received_bytes"].as_u64().unwrap() > 0,
+        "{host}"
+    );
     let page = station.browser().await.get(&format!("/runs/{run}")).await.expect(200);
     assert!(page.body.contains("<h2>Hosts</h2>") && page.body.contains(&site.address.to_string()));
 }
@@ -124,7 +141,11 @@ async fn what_is_not_granted_is_refused_and_wrong_arguments_are_named() {
     let ended = use_tools(&station, &capabilities, uses).await;
     let run = ended.run.id;
     let output = ended.succeeded();
-    assert_eq!(output["tools"], json!(["http_request", "memory_put"]), "what the station does not have is not described");
+    assert_eq!(
+        output["tools"],
+        json!(["http_request", "memory_put"]),
+        "what the station does not have is not described"
+    );
     let out = &output["out"];
     for (i, code, says) in [
         (0, "denied", "/v1"),
@@ -142,10 +163,21 @@ async fn what_is_not_granted_is_refused_and_wrong_arguments_are_named() {
         let said = text(&out[i]);
         assert!(said.starts_with(&format!("{code}: ")) && said.contains(says), "{i}: {said}");
     }
-    assert!(site.asked().iter().all(|asked| asked.path.starts_with("/v1/") && !asked.path.contains("admin")));
+    assert!(
+        site.asked()
+            .iter()
+            .all(|asked| asked.path.starts_with("/v1/") && !asked.path.contains("admin"))
+    );
     let hosts = station.owner().get(&format!("/api/v1/runs/{run}/hosts")).await.expect(200).json();
-    assert_eq!(hosts["items"][0]["requests"], 2, "the redirect that was refused and the bomb count: {hosts}");
-    station.owner().get("/api/v1/runs/run_00000000000000000000000000/hosts").await.expect(404);
+    assert_eq!(
+        hosts["items"][0]["requests"], 2,
+        "the redirect that was refused and the bomb count: {hosts}"
+    );
+    station
+        .owner()
+        .get("/api/v1/runs/run_00000000000000000000000000/hosts")
+        .await
+        .expect(404);
 }
 
 #[tokio::test]
@@ -161,20 +193,29 @@ async fn a_tool_asks_first_where_the_manifest_or_the_write_wants_it_and_goes_on_
     ]);
     let run = station.begin(&agent, &json!({ "uses": uses })).await;
     let asked = station.until_asked(run).await;
-    assert_eq!((asked.kind, asked.action.as_str(), asked.rule.as_str()), (ApprovalKind::Action, "tools.call", "manifest.ask"));
+    assert_eq!(
+        (asked.kind, asked.action.as_str(), asked.rule.as_str()),
+        (ApprovalKind::Action, "tools.call", "manifest.ask")
+    );
     let refused = Call::of_action("tools.call", &json!({ "name": "calculator", "arguments": { "nonsense": 1 } }));
     assert!(refused.unwrap_err().contains("calculator does not take"));
     let edited = json!({ "name": "calculator", "arguments": { "expression": "2 + 2" } });
     station.decide(&asked, Verb::Edit, Some(edited)).await;
     let asked = station.until_asked(run).await;
-    assert_eq!((asked.action.as_str(), asked.rule.as_str()), ("tools.call", "default.ask-before-writes"));
+    assert_eq!(
+        (asked.action.as_str(), asked.rule.as_str()),
+        ("tools.call", "default.ask-before-writes")
+    );
     assert!(site.asked().is_empty(), "nothing is sent before");
     station.decide(&asked, Verb::Approve, None).await;
     let ended = station.end(run).await;
     let output = ended.succeeded();
     let out = &output["out"];
     assert_eq!((&out[0]["value"], &out[1]["status"]), (&json!("4"), &json!(200)));
-    assert!(text(&out[2]).starts_with("invalid: "), "nobody is asked about what cannot be done: {out}");
+    assert!(
+        text(&out[2]).starts_with("invalid: "),
+        "nobody is asked about what cannot be done: {out}"
+    );
     assert_eq!(site.asked().len(), 1);
     let hosts = station.owner().get(&format!("/api/v1/runs/{run}/hosts")).await.expect(200).json();
     assert_eq!(hosts["items"][0]["writes"], 1);
@@ -197,12 +238,21 @@ async fn private_data_foreign_words_and_a_way_out_make_every_write_ask() {
     let owner = station.owner();
     let shown = owner.get("/api/v1/agents/user").await.expect(200).json();
     assert_eq!(shown["trifecta"]["complete"], true, "{shown}");
-    let put = shown["policy"].as_array().unwrap().iter().find(|said| text(&said["what"]).starts_with("PUT")).unwrap();
+    let put = shown["policy"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|said| text(&said["what"]).starts_with("PUT"))
+        .unwrap();
     assert_eq!((&put["effect"], &put["rule"]), (&json!("ask"), &json!("default.trifecta")));
     let manifest = format!("{}{capabilities}", crate::support::manifest("other", "1.0.0"));
     let fields: [(&str, &[u8]); 2] = [("manifest", manifest.as_bytes()), ("code", USER.as_bytes())];
     let checked = owner.upload("/api/v1/agents/check", &fields).await.expect(200).json();
-    assert_eq!((&checked["ok"], &checked["findings"][0]["severity"]), (&json!(true), &json!("warning")), "{checked}");
+    assert_eq!(
+        (&checked["ok"], &checked["findings"][0]["severity"]),
+        (&json!(true), &json!("warning")),
+        "{checked}"
+    );
     assert!(text(&checked["findings"][0]["message"]).contains("what it remembers"), "{checked}");
     let page = station.browser().await.get("/agents/user").await.expect(200);
     assert!(page.body.contains("A person decides about its writes"));

@@ -45,7 +45,10 @@ pub fn of_capabilities(policies: &Policies, granted: &Capabilities) -> Vec<Verdi
     }
     for name in &granted.tools {
         let said = policies.say(&Thing::Tool(name)).unwrap_or(Decision::Allow("manifest.tools".into()));
-        let asks = granted.ask.contains(name).then(|| Decision::Ask("manifest.ask".into(), Approvers::default()));
+        let asks = granted
+            .ask
+            .contains(name)
+            .then(|| Decision::Ask("manifest.ask".into(), Approvers::default()));
         verdicts.push(Verdict {
             what: format!("tool “{name}”"),
             decision: asks.into_iter().fold(said, Decision::and),

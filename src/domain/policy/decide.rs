@@ -52,11 +52,17 @@ pub fn decide(policies: &Policies, granted: &Capabilities, call: &Call, facts: &
             });
             let secrets = secrets_of(request);
             let mut said = secrets.iter().map(|name| say(Thing::Secret(name)));
-            others(http.unwrap_or_else(|| ask_where_all_three_meet(granted, &request.method, plain)), &mut said)
+            others(
+                http.unwrap_or_else(|| ask_where_all_three_meet(granted, &request.method, plain)),
+                &mut said,
+            )
         }
         Call::ToolsCall { name, .. } => {
             let granting = say(Thing::Tool(name)).unwrap_or(plain);
-            let asks = granted.ask.contains(name).then(|| Decision::Ask("manifest.ask".into(), Approvers::default()));
+            let asks = granted
+                .ask
+                .contains(name)
+                .then(|| Decision::Ask("manifest.ask".into(), Approvers::default()));
             // What it does is decided like that call itself.
             let stands_for = call.stands_for().map(|call| decide(policies, granted, &call, facts));
             others(granting, &mut [asks, stands_for].into_iter())

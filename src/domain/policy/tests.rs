@@ -197,9 +197,24 @@ fn a_granted_path_bounds_requests_and_gives_its_key_to_them_only() {
     granted.http[0].path = "/v1".to_owned();
     granted.http[0].idempotency_header = Some("Idempotency-Key".to_owned());
     for path in ["/v1", "/v1/items", "/v1/%61"] {
-        assert!(matches!(plain(&granted, &send("GET", &format!("https://api.example{path}"))), Decision::Allow(_)), "{path}");
+        assert!(
+            matches!(
+                plain(&granted, &send("GET", &format!("https://api.example{path}"))),
+                Decision::Allow(_)
+            ),
+            "{path}"
+        );
     }
-    for path in ["/", "/v10", "/admin", "/v1/../admin", "/v1/%2e%2e/admin", "/v1/..%2fadmin", "/v1/%252e%252e/admin", "//v1"] {
+    for path in [
+        "/",
+        "/v10",
+        "/admin",
+        "/v1/../admin",
+        "/v1/%2e%2e/admin",
+        "/v1/..%2fadmin",
+        "/v1/%252e%252e/admin",
+        "//v1",
+    ] {
         let Decision::Deny(rule, why) = plain(&granted, &send("GET", &format!("https://api.example{path}"))) else {
             panic!("{path} is granted")
         };
@@ -211,8 +226,14 @@ fn a_granted_path_bounds_requests_and_gives_its_key_to_them_only() {
         idempotency_header: None,
         ..granted.http[0].clone()
     });
-    assert_eq!(effect_class(&two, &send("POST", "https://api.example/v1/a")), EffectClass::WriteIdempotent);
-    assert_eq!(effect_class(&two, &send("POST", "https://api.example/hook")), EffectClass::WriteOnce);
+    assert_eq!(
+        effect_class(&two, &send("POST", "https://api.example/v1/a")),
+        EffectClass::WriteIdempotent
+    );
+    assert_eq!(
+        effect_class(&two, &send("POST", "https://api.example/hook")),
+        EffectClass::WriteOnce
+    );
 }
 
 #[test]
@@ -230,7 +251,10 @@ fn a_tool_is_decided_as_itself_and_as_the_call_it_stands_for() {
     assert_eq!(*plain(&granted, &elsewhere).rule(), "manifest.http");
     let put = call("memory_put", serde_json::json!({ "key": "a", "value": "b" }));
     assert_eq!(*plain(&granted, &put).rule(), "manifest.memory");
-    let post = call("http_request", serde_json::json!({ "method": "POST", "url": "https://api.example/a" }));
+    let post = call(
+        "http_request",
+        serde_json::json!({ "method": "POST", "url": "https://api.example/a" }),
+    );
     assert_eq!(*plain(&granted, &post).rule(), "default.ask-before-writes");
     let secret = call(
         "http_request",
@@ -241,9 +265,25 @@ fn a_tool_is_decided_as_itself_and_as_the_call_it_stands_for() {
     assert!(matches!(plain(&granted, &sum), Decision::Allow(_)));
     granted.ask = vec!["calculator".to_owned()];
     assert_eq!(plain(&granted, &sum), Decision::Ask("manifest.ask".into(), Approvers::default()));
-    let allowing = of_org(vec![rule("sums", Effect::Allow, What::Tool(rules::Names { names: vec!["*".to_owned()] }))]);
-    assert_eq!(*decide(&allowing, &granted, &sum, &Facts::default()).rule(), "manifest.ask", "a rule does not undo what the author asks for");
-    let denying = of_org(vec![rule("none", Effect::Deny, What::Tool(rules::Names { names: vec!["http_*".to_owned()] }))]);
+    let allowing = of_org(vec![rule(
+        "sums",
+        Effect::Allow,
+        What::Tool(rules::Names {
+            names: vec!["*".to_owned()],
+        }),
+    )]);
+    assert_eq!(
+        *decide(&allowing, &granted, &sum, &Facts::default()).rule(),
+        "manifest.ask",
+        "a rule does not undo what the author asks for"
+    );
+    let denying = of_org(vec![rule(
+        "none",
+        Effect::Deny,
+        What::Tool(rules::Names {
+            names: vec!["http_*".to_owned()],
+        }),
+    )]);
     assert_eq!(*decide(&denying, &granted, &get, &Facts::default()).rule(), "org/none");
 }
 

@@ -33,7 +33,9 @@ pub(super) fn edited_meta(entry: Option<&Before>, now: &CallResult) -> Value {
         .collect();
     // A tool's arguments stand one deeper.
     if let Some(arguments) = request.get("arguments") {
-        let named = NAMING.iter().filter_map(|name| Some((*name, arguments.get(name).filter(|value| value.is_string())?)));
+        let named = NAMING
+            .iter()
+            .filter_map(|name| Some((*name, arguments.get(name).filter(|value| value.is_string())?)));
         meta.extend(named.map(|(name, value)| (name.to_owned(), value.clone())));
         if let Some(tool) = request.get("name") {
             meta.remove("name");

@@ -24,7 +24,10 @@ pub(super) fn answer(expression: &str) -> Result<Value, String> {
 }
 
 fn evaluate(expression: &str) -> Result<Ratio, String> {
-    let mut parser = Parser { rest: expression, depth: 0 };
+    let mut parser = Parser {
+        rest: expression,
+        depth: 0,
+    };
     let value = parser.sum()?;
     match parser.peek() {
         None => Ok(value),
@@ -325,10 +328,7 @@ impl<'a> Parser<'a> {
         let plain = text.replace('_', "");
         let (digits, exponent) = match plain.split_once(['e', 'E']) {
             None => (plain.as_str(), 0),
-            Some((digits, exponent)) => (
-                digits,
-                exponent.parse::<i128>().map_err(|_| format!("“{text}” is no number"))?,
-            ),
+            Some((digits, exponent)) => (digits, exponent.parse::<i128>().map_err(|_| format!("“{text}” is no number"))?),
         };
         let (whole, part) = digits.split_once('.').unwrap_or((digits, ""));
         let all = format!("{whole}{part}");
@@ -372,11 +372,17 @@ fn apply(name: &str, given: &[Ratio]) -> Result<Ratio, String> {
         ("min" | "max", [first, more @ ..]) => more.iter().try_fold(*first, |best, x| {
             let is_less = x.is_less(best)?;
             let is_more = best.is_less(*x)?;
-            Ok(if (name == "min" && is_less) || (name == "max" && is_more) { *x } else { best })
+            Ok(if (name == "min" && is_less) || (name == "max" && is_more) {
+                *x
+            } else {
+                best
+            })
         }),
         ("sum", all) => all.iter().try_fold(Ratio::whole(0), |sum, x| sum.plus(*x)),
         ("abs" | "floor" | "ceil" | "round", _) => Err(format!("{name} does not take {} numbers", given.len())),
-        _ => Err(format!("there is no function {name}; there are abs, floor, ceil, round, min, max and sum")),
+        _ => Err(format!(
+            "there is no function {name}; there are abs, floor, ceil, round, min, max and sum"
+        )),
     }
 }
 
@@ -413,20 +419,48 @@ mod tests {
             ("sum(1, 2, 3) / 2", "3"),
             ("abs(-1/4)", "0.25"),
             ("1/3", "0.33333333333333333333"),
-            ("170141183460469231731687303715884105727 - 1", "170141183460469231731687303715884105726"),
+            (
+                "170141183460469231731687303715884105727 - 1",
+                "170141183460469231731687303715884105726",
+            ),
             ("1 / 170141183460469231731687303715884105727", "0.00000000000000000000"),
         ] {
             assert_eq!(digits(expression), value, "{expression}");
         }
-        assert_eq!(answer("2/3").unwrap(), json!({ "value": "0.66666666666666666666", "exact": false, "fraction": "2/3" }));
+        assert_eq!(
+            answer("2/3").unwrap(),
+            json!({ "value": "0.66666666666666666666", "exact": false, "fraction": "2/3" })
+        );
     }
 
     #[test]
     fn what_cannot_be_calculated_is_said() {
         for expression in [
-            "", "1 +", "1 / 0", "1 % 0", "0^-1", "(1", "1)", "2 2", "1,000", "a", "eval(1)", "2**3", "1e", "1.2.3", "0x10", "2^0.5", "2^2000",
-            "99999999999999999999 * 99999999999999999999 * 9", "round(1, 2, 3)", "min()", "1e99999999999999999999", "$1", "²",
-            "round(1, 99999)", "170141183460469231731687303715884105728",
+            "",
+            "1 +",
+            "1 / 0",
+            "1 % 0",
+            "0^-1",
+            "(1",
+            "1)",
+            "2 2",
+            "1,000",
+            "a",
+            "eval(1)",
+            "2**3",
+            "1e",
+            "1.2.3",
+            "0x10",
+            "2^0.5",
+            "2^2000",
+            "99999999999999999999 * 99999999999999999999 * 9",
+            "round(1, 2, 3)",
+            "min()",
+            "1e99999999999999999999",
+            "$1",
+            "²",
+            "round(1, 99999)",
+            "170141183460469231731687303715884105728",
         ] {
             assert!(evaluate(expression).is_err(), "{expression}");
         }

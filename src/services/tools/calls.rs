@@ -71,7 +71,10 @@ pub fn of_response(arguments: &Value, response: &HttpResponse) -> Value {
     let content = match &response.body {
         Body::Text(text) => {
             let wants_text = arguments.get("as_text").and_then(Value::as_bool).unwrap_or(false);
-            let kind = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-type"));
+            let kind = response
+                .headers
+                .iter()
+                .find(|header| header.name.eq_ignore_ascii_case("content-type"));
             let is_html = kind.is_some_and(|kind| kind.value.to_ascii_lowercase().contains("html"));
             let (text, is_cut) = if wants_text && is_html {
                 cut(html::to_text(text), TOOL_RESULT_BYTES_MAX)
@@ -110,9 +113,15 @@ mod tests {
     fn an_answer_is_status_headers_and_as_much_of_the_body_as_fits() {
         let page = response("text/html; charset=utf-8", Body::Text("<h1>Hi</h1><script>x</script>".to_owned()));
         let source = of_response(&json!({}), &page);
-        assert_eq!((&source["status"], &source["body"]), (&json!(200), &json!("<h1>Hi</h1><script>x</script>")));
+        assert_eq!(
+            (&source["status"], &source["body"]),
+            (&json!(200), &json!("<h1>Hi</h1><script>x</script>"))
+        );
         assert_eq!(of_response(&json!({ "as_text": true }), &page)["body"], "Hi");
-        let long = of_response(&json!({}), &response("text/plain", Body::Text("x".repeat(TOOL_RESULT_BYTES_MAX + 1))));
+        let long = of_response(
+            &json!({}),
+            &response("text/plain", Body::Text("x".repeat(TOOL_RESULT_BYTES_MAX + 1))),
+        );
         assert_eq!(long["truncated"], true);
         let picture = of_response(&json!({}), &response("image/png", Body::from_bytes(vec![0xff; 10])));
         assert_eq!((&picture["binary_bytes"], picture.get("body")), (&json!(10), None));

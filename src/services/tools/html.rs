@@ -4,18 +4,79 @@
 const HIDDEN: [&str; 9] = ["script", "style", "noscript", "template", "svg", "math", "iframe", "object", "head"];
 /// Elements that stand on lines of their own, and those around which a line stays free.
 const LINES: [&str; 21] = [
-    "br", "hr", "tr", "li", "dt", "dd", "div", "option", "section", "article", "header", "footer", "main", "nav", "aside", "form", "fieldset",
-    "address", "details", "summary", "figcaption",
+    "br",
+    "hr",
+    "tr",
+    "li",
+    "dt",
+    "dd",
+    "div",
+    "option",
+    "section",
+    "article",
+    "header",
+    "footer",
+    "main",
+    "nav",
+    "aside",
+    "form",
+    "fieldset",
+    "address",
+    "details",
+    "summary",
+    "figcaption",
 ];
 const PARAGRAPHS: [&str; 14] = [
-    "p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "dl", "table", "blockquote", "pre", "figure",
+    "p",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "ul",
+    "ol",
+    "dl",
+    "table",
+    "blockquote",
+    "pre",
+    "figure",
 ];
 const ENTITIES: [(&str, &str); 34] = [
-    ("amp", "&"), ("lt", "<"), ("gt", ">"), ("quot", "\""), ("apos", "'"), ("nbsp", " "), ("ndash", "–"), ("mdash", "—"),
-    ("hellip", "…"), ("lsquo", "‘"), ("rsquo", "’"), ("ldquo", "“"), ("rdquo", "”"), ("laquo", "«"), ("raquo", "»"),
-    ("bull", "•"), ("middot", "·"), ("copy", "©"), ("reg", "®"), ("trade", "™"), ("euro", "€"), ("pound", "£"),
-    ("deg", "°"), ("times", "×"), ("auml", "ä"), ("ouml", "ö"), ("uuml", "ü"), ("Auml", "Ä"), ("Ouml", "Ö"),
-    ("Uuml", "Ü"), ("szlig", "ß"), ("eacute", "é"), ("egrave", "è"), ("shy", ""),
+    ("amp", "&"),
+    ("lt", "<"),
+    ("gt", ">"),
+    ("quot", "\""),
+    ("apos", "'"),
+    ("nbsp", " "),
+    ("ndash", "–"),
+    ("mdash", "—"),
+    ("hellip", "…"),
+    ("lsquo", "‘"),
+    ("rsquo", "’"),
+    ("ldquo", "“"),
+    ("rdquo", "”"),
+    ("laquo", "«"),
+    ("raquo", "»"),
+    ("bull", "•"),
+    ("middot", "·"),
+    ("copy", "©"),
+    ("reg", "®"),
+    ("trade", "™"),
+    ("euro", "€"),
+    ("pound", "£"),
+    ("deg", "°"),
+    ("times", "×"),
+    ("auml", "ä"),
+    ("ouml", "ö"),
+    ("uuml", "ü"),
+    ("Auml", "Ä"),
+    ("Ouml", "Ö"),
+    ("Uuml", "Ü"),
+    ("szlig", "ß"),
+    ("eacute", "é"),
+    ("egrave", "è"),
+    ("shy", ""),
 ];
 /// Characters of an entity's name or number.
 const ENTITY_BYTES_MAX: usize = 10;
@@ -149,7 +210,11 @@ impl Writer {
             self.gap = Gap::Space;
         }
         if !text.trim().is_empty() {
-            self.gap = if text.ends_with(char::is_whitespace) { Gap::Space } else { Gap::None };
+            self.gap = if text.ends_with(char::is_whitespace) {
+                Gap::Space
+            } else {
+                Gap::None
+            };
         }
     }
 
@@ -163,7 +228,8 @@ impl Writer {
             });
         }
         self.gap = Gap::None;
-        self.out.extend(piece.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')));
+        self.out
+            .extend(piece.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')));
     }
 }
 
@@ -174,7 +240,14 @@ fn end_of_tag(tag: &str) -> usize {
         match (quote, byte) {
             (None, b'>') => return at,
             // Quotes count behind a `=` only; a stray one does not swallow the page.
-            (None, b'"' | b'\'') if tag.as_bytes().get(..at).is_some_and(|before| before.trim_ascii_end().ends_with(b"=")) => quote = Some(byte),
+            (None, b'"' | b'\'')
+                if tag
+                    .as_bytes()
+                    .get(..at)
+                    .is_some_and(|before| before.trim_ascii_end().ends_with(b"=")) =>
+            {
+                quote = Some(byte)
+            }
             (Some(open), close) if open == close => quote = None,
             _ => {}
         }
@@ -189,7 +262,9 @@ fn behind<'a>(text: &'a str, name: &str) -> &'a str {
     while let Some(at) = rest.find("</") {
         let tail = rest.get(at + 2..).unwrap_or_default();
         let is_end = tail.get(..name.len()).is_some_and(|found| found.eq_ignore_ascii_case(name))
-            && !tail.get(name.len()..).is_some_and(|more| more.starts_with(|c: char| c.is_ascii_alphanumeric()));
+            && !tail
+                .get(name.len()..)
+                .is_some_and(|more| more.starts_with(|c: char| c.is_ascii_alphanumeric()));
         if is_end {
             return tail.split_once('>').map_or("", |(_, after)| after);
         }
@@ -244,7 +319,12 @@ fn entity(name: &str) -> Option<String> {
     let number = match name.strip_prefix('#') {
         Some(hex) if hex.starts_with(['x', 'X']) => u32::from_str_radix(hex.get(1..)?, 16).ok(),
         Some(decimal) => decimal.parse().ok(),
-        None => return ENTITIES.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).to_owned()),
+        None => {
+            return ENTITIES
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, text)| (*text).to_owned());
+        }
     };
     char::from_u32(number?).filter(|c| *c != '\0').map(String::from)
 }
@@ -295,7 +375,17 @@ mod tests {
     #[test]
     fn no_page_costs_more_than_its_length() {
         let began = Instant::now();
-        for piece in ["<", "<a href=\"", "<script>", "<!--", "&", "<p title='", "</script", "<a href=https://a.example>x", "<pre>"] {
+        for piece in [
+            "<",
+            "<a href=\"",
+            "<script>",
+            "<!--",
+            "&",
+            "<p title='",
+            "</script",
+            "<a href=https://a.example>x",
+            "<pre>",
+        ] {
             to_text(&piece.repeat(256 * 1024 / piece.len()));
         }
         assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());

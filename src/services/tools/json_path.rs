@@ -141,11 +141,17 @@ impl<'a> Budget<'a> {
         match selector {
             Selector::Name(name) => found.extend(value.as_object().and_then(|object| object.get(name))),
             Selector::Index(index) => {
-                let at = value.as_array().and_then(|array| place(*index, array.len()).and_then(|at| array.get(at)));
+                let at = value
+                    .as_array()
+                    .and_then(|array| place(*index, array.len()).and_then(|at| array.get(at)));
                 found.extend(at);
             }
             Selector::Slice(start, end, step) => {
-                for at in value.as_array().map(|array| slice(array.len(), *start, *end, *step)).unwrap_or_default() {
+                for at in value
+                    .as_array()
+                    .map(|array| slice(array.len(), *start, *end, *step))
+                    .unwrap_or_default()
+                {
                     self.step()?;
                     found.extend(value.get(at));
                 }
@@ -241,7 +247,10 @@ fn slice(length: usize, start: Option<i64>, end: Option<i64>, step: i64) -> Vec<
     let normal = |index: i64| if index >= 0 { index } else { length.saturating_add(index) };
     let mut places = Vec::new();
     if step > 0 {
-        let (mut at, end) = (normal(start.unwrap_or(0)).clamp(0, length), normal(end.unwrap_or(length)).clamp(0, length));
+        let (mut at, end) = (
+            normal(start.unwrap_or(0)).clamp(0, length),
+            normal(end.unwrap_or(length)).clamp(0, length),
+        );
         while at < end {
             places.extend(usize::try_from(at));
             at = at.saturating_add(step);
@@ -325,7 +334,11 @@ impl Reader<'_> {
                 self.take("[");
                 self.bracket()?
             } else if deep || self.take(".") {
-                vec![if self.take("*") { Selector::All } else { Selector::Name(self.name()?) }]
+                vec![if self.take("*") {
+                    Selector::All
+                } else {
+                    Selector::Name(self.name()?)
+                }]
             } else {
                 self.rest = before;
                 return Ok(segments);

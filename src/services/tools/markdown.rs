@@ -78,7 +78,9 @@ mod tests {
 
     #[test]
     fn marks_go_and_words_stay() {
-        let text = to_text("# Title\n\nSome *words*, a [link](https://a.example) and `code`.\n\n1. one\n2. two\n   - deep\n\n> quoted\n\n```\nx = 1\n```\n");
+        let text = to_text(
+            "# Title\n\nSome *words*, a [link](https://a.example) and `code`.\n\n1. one\n2. two\n   - deep\n\n> quoted\n\n```\nx = 1\n```\n",
+        );
         assert_eq!(
             text,
             "Title\n\nSome words, a link (https://a.example) and code.\n\n1. one\n2. two\n  - deep\n\nquoted\n\nx = 1"

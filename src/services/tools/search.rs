@@ -28,7 +28,10 @@ pub(super) fn answer(text: &str, pattern: &str, is_regex: bool) -> Result<Value,
     let (mut matches, mut count, mut bytes) = (Vec::new(), 0_u64, 0);
     for (number, line) in (1_u64..).zip(text.lines()) {
         if Instant::now() > until {
-            return Err(format!("the search took longer than {} s; use a simpler pattern", TIME_MAX.as_secs()));
+            return Err(format!(
+                "the search took longer than {} s; use a simpler pattern",
+                TIME_MAX.as_secs()
+            ));
         }
         let end = line.floor_char_boundary(LINE_BYTES_MAX);
         if !pattern.is_match(line.get(..end).unwrap_or_default()) {
