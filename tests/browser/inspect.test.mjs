@@ -30,6 +30,9 @@ before(async () => {
   await new Promise((resolve) => { other.listen(0, '127.0.0.1', resolve); });
   [station, browser] = await Promise.all([Station.start(), launch()]);
   await station.agent('inspector', code, `[capabilities]\nhttp = [{ host = "127.0.0.1:${other.address().port}", methods = ["GET", "POST"], approval = "never" }]\nmemory = true\n`);
+  const { org } = await station.api('/me');
+  const host = `127.0.0.1:${other.address().port}`;
+  await station.api(`/orgs/${org.id}/policy`, { method: 'PUT', json: { rules: [{ id: 'lamps', effect: 'allow', what: { http: { hosts: [host] } } }] } });
   const run = await station.run('inspector', { port: other.address().port });
   page = await open(browser);
   await signIn(page, station.origin);

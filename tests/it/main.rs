@@ -45,6 +45,7 @@ mod signing_in;
 mod support;
 mod tidy;
 mod tool_loop;
+mod tools;
 mod upgrade;
 mod verify;
 mod waiting;

@@ -35,7 +35,7 @@ async fn interrupted(method: &str, header: &str, together: bool) -> (Ended, Vec<
     })
     .await;
     let station = TestStation::builder().outbound(Site::reachable()).start().await;
-    let grant = site.grant("\"GET\", \"POST\", \"PUT\", \"DELETE\"", &format!("{header}, approval = \"never\""));
+    let grant = site.grant(&format!("\"{method}\""), &format!("{header}, approval = \"never\""));
     let agent = station
         .publish(script(
             "sender",

@@ -172,6 +172,37 @@ async fn a_chain_of_segments_ends_the_same_from_anywhere() {
 }
 
 #[tokio::test]
+async fn a_run_with_tools_ends_the_same_from_anywhere() {
+    let site = echo().await;
+    let clock = SimClock::at(NOW);
+    let station = station(Arc::clone(&clock), None).await;
+    let grant = site.grant("\"GET\"", "");
+    let tools = "tools = [\"http_request\", \"calculator\", \"memory_put\", \"memory_get\", \"text_search\"]";
+    let extra = format!("[capabilities]\nmemory = true\nhttp = [{grant}]\n{tools}\n");
+    let source = "export default async function run(input, station) {
+      const { call, describe } = station.tools;
+      const names = (await describe()).map((tool) => tool.name);
+      const [page, sum, put] = await Promise.all([
+        call('http_request', { url: input.url }), call('calculator', { expression: '1/3 + 1' }), call('memory_put', { key: 'page', value: 'x' }),
+      ]);
+      const found = await call('text_search', { text: page.body, pattern: 'asked' });
+      const wrong = await call('calculator', { expression: '1/0' }).catch((error) => error.code);
+      const denied = await call('html_to_text', { html: '' }).catch((error) => error.code);
+      return { names, sum, put, found, wrong, denied, kept: await call('memory_get', { key: 'page' }) };
+    }";
+    let agent = station.publish(script("toolbox", &extra, source)).await;
+    let (whole, recorded) = record(&station, &agent, &json!({ "url": site.url("/a") })).await;
+    let output = whole.output.clone().unwrap_or_default();
+    assert_eq!(
+        (&output["wrong"], &output["denied"], &output["found"]["count"]),
+        (&json!("invalid"), &json!("denied"), &json!(1)),
+        "{}",
+        whole.error
+    );
+    assert_same_from_anywhere("an agent with tools", station, clock, &whole, &recorded).await;
+}
+
+#[tokio::test]
 async fn a_run_that_fails_fails_the_same_from_anywhere() {
     let source = "export default async function run(input, station) {
       await Promise.all([station.memory.put('a', 1), station.memory.put('b', 2)]);

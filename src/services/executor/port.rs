@@ -443,7 +443,7 @@ impl Port for RunPort {
     fn begin(&self, before: Vec<NewEntry>, calls: Vec<PendingCall>) -> BoxFuture<'_, Result<Vec<Begun>, PortError>> {
         Box::pin(async move {
             let startable = self.startable(calls.iter()).await?;
-            let computed = outside::computed(&calls).await;
+            let computed = self.computed(&calls).await;
             CrashPoint::BeforeIntent.pass();
             let now = self.now();
             let (app, caller, rights) = (self.app.clone(), self.caller(), self.rights.clone());

@@ -203,6 +203,14 @@ async fn station(outside: &Outside) -> (Place, String) {
         let fields: [(&str, &[u8]); 2] = [("manifest", manifest.as_bytes()), ("code", source.as_bytes())];
         client.upload(&format!("{WORKSPACE}/agents"), &fields).await.expect(201);
     }
+    let me = client.get("/api/v1/me").await.expect(200).json();
+    let policy = format!("/api/v1/orgs/{}/policy", me["org"]["id"].as_str().unwrap());
+    let rules = outside.rules().to_string().into_bytes();
+    client
+        .with("if-match", "\"0\"")
+        .send(reqwest::Method::PUT, &policy, Some("application/json"), rules)
+        .await
+        .expect(200);
     serving.kill().await;
     (place, key)
 }

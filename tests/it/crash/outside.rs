@@ -76,6 +76,12 @@ impl Outside {
         format!("http = [{}]", grants.join(", "))
     }
 
+    /// The rule by which the agents, which have private data and read what others wrote, need no leave for writes but where they ask anyway.
+    pub fn rules(&self) -> Value {
+        let hosts: Vec<String> = [&self.plain, &self.keyed, &self.once].map(|site| site.address.to_string()).to_vec();
+        json!({ "rules": [{ "id": "own-sites", "effect": "allow", "what": { "http": { "hosts": hosts } } }] })
+    }
+
     /// Where they are, for an agent's input. The class is a part of the path, so that each request tells its own.
     pub fn addresses(&self) -> Value {
         json!({

@@ -14,25 +14,27 @@ use crate::runtime::ports::{PendingCall, Performed, Resumed};
 use crate::services::executor::effects;
 use crate::services::tools;
 
-/// What tools answer that touch nothing, by their call's place among those made at once. Computed before the transaction that journals it.
-pub(super) async fn computed(calls: &[PendingCall]) -> HashMap<u32, Result<String, Failure>> {
-    let mut found = HashMap::new();
-    for pending in calls.iter().filter(|pending| pending.resumed == Resumed::No) {
-        if let Call::ToolsCall { name, arguments } = &pending.call
-            && let Some(answer) = tools::computed(name, arguments).await
-        {
-            found.insert(pending.entry.sub.unwrap_or(0), answer);
-        }
-    }
-    found
-}
-
 /// A call, and its place among those made at once.
 fn place(entry: &NewEntry) -> (u32, u32) {
     (entry.call.unwrap_or(0), entry.sub.unwrap_or(0))
 }
 
 impl RunPort {
+    /// What granted tools answer that touch nothing, by their call's place among those made at once. Computed before the transaction that
+    /// decides about them and journals it.
+    pub(super) async fn computed(&self, calls: &[PendingCall]) -> HashMap<u32, Result<String, Failure>> {
+        let mut found = HashMap::new();
+        for pending in calls.iter().filter(|pending| pending.resumed == Resumed::No) {
+            if let Call::ToolsCall { name, arguments } = &pending.call
+                && self.rights.granted().tools.contains(name)
+                && let Some(answer) = tools::computed(name, arguments).await
+            {
+                found.insert(pending.entry.sub.unwrap_or(0), answer);
+            }
+        }
+        found
+    }
+
     pub(super) async fn send(&self, pending: &PendingCall, request: &HttpRequest) -> Performed {
         let key = policy::idempotency_header(self.rights.granted(), &pending.call)
             .map(|header| (header.to_owned(), self.idempotency_key(&pending.entry, pending.generation)));

@@ -5,8 +5,8 @@ use serde_json::Value;
 use crate::domain::journal::{EntryView, Phase};
 
 /// Of the summary, what tells one entry from another, in this order.
-const TOLD: [&str; 11] = [
-    "message", "result", "name", "url", "key", "model", "kind", "state", "reason", "code", "outcome",
+const TOLD: [&str; 12] = [
+    "message", "result", "name", "tool", "url", "key", "model", "kind", "state", "reason", "code", "outcome",
 ];
 const CHARS_MAX: usize = 300;
 

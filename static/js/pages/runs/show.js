@@ -240,11 +240,13 @@ function loadWaits() {
 }
 
 let artifactsAsked = 0;
-async function loadArtifacts() {
+/** What the run has made and whom it has reached, while it goes on. */
+async function loadLeft() {
   clearTimeout(artifactsAsked);
   artifactsAsked = setTimeout(async () => {
     try {
-      run.facts.artifacts = (await getJson(`${api}/artifacts`)).items ?? [];
+      const [artifacts, hosts] = await Promise.all([getJson(`${api}/artifacts`), getJson(`${api}/hosts`)]);
+      Object.assign(run.facts, { artifacts: artifacts.items ?? [], hosts: hosts.items ?? [] });
       inspector.showRun(run.facts);
     } catch { /* The next artifact, or the end of the run, asks again. */ }
   }, 300);
@@ -255,12 +257,12 @@ new Feed(runId, {
   isOver,
   onEntries(entries) {
     let last = null;
-    let wrote = false;
+    let left = false;
     let waits = false;
     for (const entry of entries) {
       if (!model.add(entry)) continue;
       last = entry;
-      wrote ||= entry.kind === 'artifacts.put';
+      left ||= entry.kind === 'artifacts.put' || (entry.phase === 'end' && ['http.send', 'tools.call'].includes(entry.kind));
       waits ||= asks.test(entry.kind) || Boolean(entry.meta?.waits);
     }
     if (!last) return;
@@ -268,7 +270,7 @@ new Feed(runId, {
     if (model.finished) {
       setState(model.finished.meta?.state ?? run.state);
     } else if (run.state === 'queued' && model.items.some((item) => item.kind === 'run.started')) setState('running');
-    if (wrote && !isOver()) loadArtifacts();
+    if (left && !isOver()) loadLeft();
     if (waits && run.sync === 'synced') loadWaits();
     log.update();
     readAddress(false);
