@@ -150,6 +150,11 @@ pub trait Provider: Send + Sync {
     /// Makes one try, and hands on text as it arrives.
     fn chat<'a>(&'a self, request: &'a ChatRequest, options: ChatOptions<'a>) -> BoxFuture<'a, Result<Answer, Failed>>;
 
+    /// Looks whether its server may be reached, without asking it anything.
+    fn check(&self) -> BoxFuture<'_, Result<(), net::Error>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// The names of the models that there are.
     fn models<'a>(&'a self, key: Option<&'a Secret>, within: Duration) -> BoxFuture<'a, Result<Vec<String>, Unlisted>>;
 }
@@ -226,6 +231,14 @@ impl Server {
             limits: made.limits,
             line: Line::new(&made.limits),
         }
+    }
+
+    /// Looks whether it may be reached, without asking it anything.
+    ///
+    /// # Errors
+    /// What is wrong with its address.
+    pub async fn check(&self) -> Result<(), net::Error> {
+        self.provider.check().await
     }
 
     /// The names of the models that it has.

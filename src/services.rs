@@ -3,6 +3,7 @@
 pub mod access;
 pub mod adoption;
 pub mod agents;
+pub mod aliases;
 pub mod app;
 pub mod approvals;
 pub mod audit;
@@ -31,6 +32,7 @@ pub mod policy;
 pub mod prices;
 pub mod profile;
 pub mod proof;
+pub mod providers;
 pub mod purge;
 pub mod resets;
 mod retry;

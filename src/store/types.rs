@@ -12,6 +12,7 @@ use crate::domain::journal::{Lane, Phase};
 use crate::domain::manifest::RuntimeKind;
 use crate::domain::permission::{PrincipalKind, Role};
 use crate::domain::plan::Plan;
+use crate::domain::provider::ProviderKind;
 use crate::domain::run::{Environment, Holds, RunState, Trigger, WakeOn};
 use crate::domain::time::Timestamp;
 use crate::domain::wait::{ApprovalKind, ApprovalState, OnTimeout, Verb};
@@ -82,6 +83,7 @@ codes_as_text!(
     ApprovalKind,
     ApprovalState,
     OnTimeout,
+    ProviderKind,
     Verb
 );
 

@@ -18,6 +18,7 @@ use super::caller::{Caller, Rights};
 use super::children::{Asked, Startable};
 use super::{effects, summary};
 use crate::domain::call::{Call, CallResult};
+use crate::domain::chat::ChatRequest;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::hex;
 use crate::domain::id::RunId;
@@ -58,6 +59,16 @@ pub(super) struct RunPort {
     fence: Fence,
     stop: Stop,
     place: Mutex<Option<Place>>,
+    /// Model calls that were sent and have no result yet.
+    under_way: Mutex<HashMap<Try, Arc<models::Progress>>>,
+}
+
+/// Segment, call, place within the call, and try.
+type Try = (u32, u32, u32, u32);
+
+fn try_of(intended: &Intended) -> Try {
+    let entry = &intended.pending.entry;
+    (entry.segment, entry.call.unwrap_or(0), entry.sub.unwrap_or(0), intended.tries)
 }
 
 /// What came of looking at the calls that wait.
@@ -144,6 +155,7 @@ impl RunPort {
             fence,
             stop,
             place: Mutex::new(None),
+            under_way: Mutex::default(),
         }
     }
 
@@ -318,7 +330,8 @@ fn reservation(app: &App, caller: &Caller, intended: &Intended, now: Timestamp) 
     let Call::ModelsChat(request) = &intended.pending.call else {
         return None;
     };
-    let model = models::find(app, caller.scope(), &request.model)?;
+    let chain = models::find(app, caller.scope(), &request.model).ok()?;
+    let model = chain.first()?;
     let entry = &intended.pending.entry;
     Some(ledger::Reservation {
         run: caller.run,
@@ -331,7 +344,7 @@ fn reservation(app: &App, caller: &Caller, intended: &Intended, now: Timestamp) 
         tries: intended.tries,
         provider: model.provider().to_owned(),
         model: model.provider_model.clone(),
-        reserved_micros: model.worst_case_micros(request),
+        reserved_micros: chain.worst_case_micros(request),
         at: now,
     })
 }
@@ -488,7 +501,9 @@ impl Port for RunPort {
                     let (segment, call, sub) = (entry.segment, entry.call.unwrap_or(0), entry.sub);
                     let tries = intended.tries;
                     let show = |text: &str| self.publisher.delta(segment, call, sub, tries, text);
-                    effects::chat(&self.app, self.caller.scope(), request, &show).await
+                    let reserved = self.worst_case(request);
+                    let progress = self.progress(try_of(intended));
+                    effects::chat(&self.app, &self.caller, request, reserved, &progress, &show).await
                 }
                 other => {
                     let text = format!("{} has no effect outside this station", other.function());
@@ -500,8 +515,17 @@ impl Port for RunPort {
 
     fn finish(&self, intended: Intended, performed: Performed, at: Timestamp) -> BoxFuture<'_, Result<CallResult, PortError>> {
         Box::pin(async move {
+            let given_up = try_of(&intended);
             let Intended { pending, tries } = intended;
             let PendingCall { call, mut entry, .. } = pending;
+            let mut performed = performed;
+            let progress = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&given_up);
+            // What was given up is charged for what went by, where that is known.
+            if performed.charged == Charged::Unknown
+                && let Some(charge) = progress.and_then(|progress| progress.charge())
+            {
+                performed.charged = Charged::Known(charge);
+            }
             let settlement = self.settlement(&call, &performed);
             entry.at = at;
             entry.phase = Phase::End;
@@ -561,13 +585,24 @@ impl Port for RunPort {
 }
 
 impl RunPort {
+    /// The most that a model call can cost now.
+    fn worst_case(&self, request: &ChatRequest) -> u64 {
+        models::find(&self.app, self.caller.scope(), &request.model).map_or(0, |chain| chain.worst_case_micros(request))
+    }
+
+    /// Where a call that begins leaves what it has used.
+    fn progress(&self, key: Try) -> Arc<models::Progress> {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(under_way.entry(key).or_default())
+    }
+
     /// What a model call is settled at. A call that was given up is settled at its full reservation, which is all that is known.
     fn settlement(&self, call: &Call, performed: &Performed) -> Option<summary::Spent> {
         let Call::ModelsChat(request) = call else { return None };
         let charge = match &performed.charged {
             Charged::Known(charge) => charge.clone(),
             Charged::Unknown => Charge {
-                cost_micros: models::find(&self.app, self.caller.scope(), &request.model)?.worst_case_micros(request),
+                cost_micros: self.worst_case(request),
                 estimated: true,
                 ..Charge::default()
             },
