@@ -16,6 +16,7 @@ use super::super::{models, waits};
 use super::begin::Batch;
 use super::caller::{Caller, Rights};
 use super::children::{Asked, Startable};
+use super::under_way::{UnderWay, try_of};
 use super::{effects, summary};
 use crate::domain::call::{Call, CallResult};
 use crate::domain::chat::ChatRequest;
@@ -60,15 +61,7 @@ pub(super) struct RunPort {
     stop: Stop,
     place: Mutex<Option<Place>>,
     /// Model calls that were sent and have no result yet.
-    under_way: Mutex<HashMap<Try, Arc<models::Progress>>>,
-}
-
-/// Segment, call, place within the call, and try.
-type Try = (u32, u32, u32, u32);
-
-fn try_of(intended: &Intended) -> Try {
-    let entry = &intended.pending.entry;
-    (entry.segment, entry.call.unwrap_or(0), entry.sub.unwrap_or(0), intended.tries)
+    under_way: UnderWay,
 }
 
 /// What came of looking at the calls that wait.
@@ -155,7 +148,7 @@ impl RunPort {
             fence,
             stop,
             place: Mutex::new(None),
-            under_way: Mutex::default(),
+            under_way: UnderWay::default(),
         }
     }
 
@@ -502,7 +495,7 @@ impl Port for RunPort {
                     let tries = intended.tries;
                     let show = |text: &str| self.publisher.delta(segment, call, sub, tries, text);
                     let reserved = self.worst_case(request);
-                    let progress = self.progress(try_of(intended));
+                    let progress = self.under_way.begin(intended);
                     effects::chat(&self.app, &self.caller, request, reserved, &progress, &show).await
                 }
                 other => {
@@ -513,19 +506,12 @@ impl Port for RunPort {
         })
     }
 
-    fn finish(&self, intended: Intended, performed: Performed, at: Timestamp) -> BoxFuture<'_, Result<CallResult, PortError>> {
+    fn finish(&self, intended: Intended, mut performed: Performed, at: Timestamp) -> BoxFuture<'_, Result<CallResult, PortError>> {
         Box::pin(async move {
-            let given_up = try_of(&intended);
+            let ended = try_of(&intended);
             let Intended { pending, tries } = intended;
             let PendingCall { call, mut entry, .. } = pending;
-            let mut performed = performed;
-            let progress = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&given_up);
-            // What was given up is charged for what went by, where that is known.
-            if performed.charged == Charged::Unknown
-                && let Some(charge) = progress.and_then(|progress| progress.charge())
-            {
-                performed.charged = Charged::Known(charge);
-            }
+            self.under_way.end(ended, &mut performed.charged);
             let settlement = self.settlement(&call, &performed);
             entry.at = at;
             entry.phase = Phase::End;
@@ -588,12 +574,6 @@ impl RunPort {
     /// The most that a model call can cost now.
     fn worst_case(&self, request: &ChatRequest) -> u64 {
         models::find(&self.app, self.caller.scope(), &request.model).map_or(0, |chain| chain.worst_case_micros(request))
-    }
-
-    /// Where a call that begins leaves what it has used.
-    fn progress(&self, key: Try) -> Arc<models::Progress> {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(under_way.entry(key).or_default())
     }
 
     /// What a model call is settled at. A call that was given up is settled at its full reservation, which is all that is known.
