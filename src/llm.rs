@@ -12,6 +12,10 @@ mod refusal;
 mod remote;
 mod scripted;
 mod structured;
+#[cfg(test)]
+mod recorded;
+#[cfg(test)]
+mod test_support;
 mod tokens;
 
 use std::collections::BTreeMap;

@@ -47,9 +47,9 @@ pub fn of_settings(app: &App) -> Vec<String> {
     app.models.names().map(str::to_owned).collect()
 }
 
-/// Whether agents of the actor's workspace find a model under this name.
-pub fn is_known(app: &App, actor: &Actor, name: &str) -> bool {
-    super::models::find(app, scope(actor), name).is_ok()
+/// Why agents of the actor's workspace cannot ask under this name; none where they can.
+pub fn trouble(app: &App, actor: &Actor, name: &str) -> Option<String> {
+    super::models::find(app, scope(actor), name).err().map(|failure| failure.message)
 }
 
 /// A name that an alias can have: what stands in a manifest's `models`, without `/`, which parts a provider from its model.

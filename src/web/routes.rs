@@ -5,6 +5,7 @@ mod account;
 mod audit;
 mod keys;
 mod members;
+mod models;
 mod money;
 mod orgs;
 mod policy;
@@ -135,6 +136,7 @@ pub fn table() -> Vec<Line> {
     lines.extend(keys::lines());
     lines.extend(policy::lines());
     lines.extend(money::lines());
+    lines.extend(models::lines());
     lines.extend(audit::lines());
     lines.extend(station::lines());
     lines
