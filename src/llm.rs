@@ -8,12 +8,12 @@ mod anthropic;
 mod asking;
 mod line;
 mod openai;
+#[cfg(test)]
+mod recorded;
 mod refusal;
 mod remote;
 mod scripted;
 mod structured;
-#[cfg(test)]
-mod recorded;
 #[cfg(test)]
 mod test_support;
 mod tokens;
@@ -324,7 +324,12 @@ impl Model {
             limits,
         };
         let server = Server::new(&made, settings.api_key.clone(), None);
-        let server = server.map_err(|why| settings.rules.as_ref().map_or(why.clone(), |path| format!("{}: {why}", path.display())))?;
+        let server = server.map_err(|why| {
+            settings
+                .rules
+                .as_ref()
+                .map_or(why.clone(), |path| format!("{}: {why}", path.display()))
+        })?;
         let name = if settings.model.is_empty() { "scripted" } else { &settings.model };
         Ok(Self {
             price: settings.price,

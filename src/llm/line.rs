@@ -115,10 +115,11 @@ impl Line {
     /// # Errors
     /// `RateLimited` where none came before the deadline.
     pub async fn enter(self: &Arc<Self>, whose: Whose, tokens: u64, deadline: Instant) -> Result<Turn, Failure> {
-        let tokens = u32::try_from(tokens)
-            .ok()
-            .and_then(NonZeroU32::new)
-            .unwrap_or(if tokens == 0 { NonZeroU32::MIN } else { NonZeroU32::MAX });
+        let tokens =
+            u32::try_from(tokens)
+                .ok()
+                .and_then(NonZeroU32::new)
+                .unwrap_or(if tokens == 0 { NonZeroU32::MIN } else { NonZeroU32::MAX });
         let tokens = self.tokens.as_ref().map_or(tokens, |(most, _)| tokens.min(*most));
         let (go, mut gone) = oneshot::channel();
         let mut waiting = {
@@ -189,7 +190,9 @@ impl Line {
     }
 
     fn look_again(self: &Arc<Self>, queue: &mut Queue, at: Instant) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
         if !std::mem::replace(&mut queue.timer, true) {
             let line = Arc::clone(self);
             runtime.spawn(async move {
@@ -296,9 +299,15 @@ mod tests {
     async fn no_more_than_so_many_are_under_way() {
         let line = line(2, 0);
         let (agent, _) = agents();
-        let (one, two) = (line.enter(agent, 1, soon()).await.unwrap(), line.enter(agent, 1, soon()).await.unwrap());
+        let (one, two) = (
+            line.enter(agent, 1, soon()).await.unwrap(),
+            line.enter(agent, 1, soon()).await.unwrap(),
+        );
         let late = line.enter(agent, 1, Instant::now() + Duration::from_millis(20)).await;
-        assert_eq!(late.err().map(|failure| (failure.code, failure.retryable)), Some((FailureCode::RateLimited, true)));
+        assert_eq!(
+            late.err().map(|failure| (failure.code, failure.retryable)),
+            Some((FailureCode::RateLimited, true))
+        );
         drop(one);
         drop(line.enter(agent, 1, soon()).await.unwrap());
         drop(two);

@@ -36,7 +36,11 @@ async fn text_arrives_whole_however_it_is_cut() {
     for (kind, body) in [(ProviderKind::Openai, OPENAI_TEXT), (ProviderKind::Anthropic, ANTHROPIC_TEXT)] {
         for size in SIZES {
             let (reply, text) = reply(kind, body, size).await;
-            assert_eq!((reply.content.as_str(), text.as_str()), ("Grüße – こんにちは 🌍", "Grüße – こんにちは 🌍"), "{kind} {size}");
+            assert_eq!(
+                (reply.content.as_str(), text.as_str()),
+                ("Grüße – こんにちは 🌍", "Grüße – こんにちは 🌍"),
+                "{kind} {size}"
+            );
             assert_eq!((reply.finish, reply.tool_calls.len()), (FinishReason::Stop, 0));
         }
     }
@@ -56,7 +60,11 @@ async fn tool_calls_arrive_whole_however_they_are_cut() {
                 ("get_weather", serde_json::json!({ "city": "Zürich" })),
                 ("get_time", serde_json::json!({})),
             ];
-            assert_eq!((calls.as_slice(), reply.finish), (wanted.as_slice(), FinishReason::ToolCalls), "{kind} {size}");
+            assert_eq!(
+                (calls.as_slice(), reply.finish),
+                (wanted.as_slice(), FinishReason::ToolCalls),
+                "{kind} {size}"
+            );
         }
     }
 }
@@ -116,10 +124,17 @@ async fn a_stream_that_breaks_is_settled_with_what_was_counted_and_a_guess_of_th
     assert_eq!(failed.usage, usage);
     for (kind, body) in [(ProviderKind::Openai, OPENAI_TEXT), (ProviderKind::Anthropic, ANTHROPIC_TEXT)] {
         // The second piece of text and all after it are lost.
-        let cut = body.windows(2).position(|pair| pair == "\u{3053}".as_bytes().get(..2).unwrap()).unwrap();
+        let cut = body
+            .windows(2)
+            .position(|pair| pair == "\u{3053}".as_bytes().get(..2).unwrap())
+            .unwrap();
         let (outcome, text) = play(kind, &body[..cut], 13).await;
         let failed = outcome.unwrap_err();
-        assert_eq!((failed.failure.code, failed.estimated, text.as_str()), (FailureCode::Unavailable, true, "Grüße – "), "{kind}");
+        assert_eq!(
+            (failed.failure.code, failed.estimated, text.as_str()),
+            (FailureCode::Unavailable, true, "Grüße – "),
+            "{kind}"
+        );
         assert!(failed.usage.output_tokens >= 3, "{kind} {:?}", failed.usage);
     }
 }

@@ -134,7 +134,9 @@ fn meaning(host: &str, status: u16, words: &Words) -> Failure {
     match status {
         401 | 403 => Failure::new(
             FailureCode::ProviderError,
-            format!("{host} refused the key ({status}); check the provider’s key under Settings → Models, or api_key_env or api_key_file of this model{said}"),
+            format!(
+                "{host} refused the key ({status}); check the provider’s key under Settings → Models, or api_key_env or api_key_file of this model{said}"
+            ),
         ),
         404 => Failure::new(
             FailureCode::ProviderError,
@@ -146,7 +148,10 @@ fn meaning(host: &str, status: u16, words: &Words) -> Failure {
         }
         413 => Failure::new(FailureCode::LimitExceeded, format!("the request is too large for {host}{said}")),
         400 | 422 => Failure::new(FailureCode::Invalid, format!("{host} refused the request{said}")),
-        409 => Failure::retryable(FailureCode::Unavailable, format!("{host} was busy with something that is in the way{said}")),
+        409 => Failure::retryable(
+            FailureCode::Unavailable,
+            format!("{host} was busy with something that is in the way{said}"),
+        ),
         408 => Failure::retryable(FailureCode::Timeout, format!("{host} took too long{said}")),
         500.. => Failure::retryable(FailureCode::Unavailable, format!("{host} failed ({status}){said}")),
         0 => Failure::new(FailureCode::ProviderError, format!("{host} broke off its reply{said}")),
@@ -170,18 +175,29 @@ mod tests {
     use super::*;
 
     fn read(status: u16, headers: &[(&str, &str)], body: &str) -> Refusal {
-        let header = |name: &str| headers.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let header = |name: &str| {
+            headers
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| (*value).to_owned())
+        };
         refusal("api.example.com", status, header, body)
     }
 
     #[test]
     fn without_money_nothing_is_asked_again_whatever_the_status_and_the_headers_say() {
         for (status, body) in [
-            (429, r#"{"error":{"code":"insufficient_quota","type":"insufficient_quota","message":"m"}}"#),
+            (
+                429,
+                r#"{"error":{"code":"insufficient_quota","type":"insufficient_quota","message":"m"}}"#,
+            ),
             (429, r#"{"error":{"code":"credit_balance_exhausted","message":"m"}}"#),
             (429, r#"{"error":{"code":"billing_hard_limit_reached","message":"m"}}"#),
             (403, r#"{"type":"error","error":{"type":"billing_error","message":"m"}}"#),
-            (429, r#"{"type":"error","error":{"type":"enforced_spend_limit_reached","message":"m"}}"#),
+            (
+                429,
+                r#"{"type":"error","error":{"type":"enforced_spend_limit_reached","message":"m"}}"#,
+            ),
             (402, "{}"),
         ] {
             let refusal = read(status, &[("x-should-retry", "true"), ("retry-after", "1")], body);

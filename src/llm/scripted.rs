@@ -133,13 +133,7 @@ fn cut(mut content: String, request: &ChatRequest, max_output_tokens: u32) -> (S
 }
 
 /// Hands on the text word by word, or how many bytes were said at the deadline.
-async fn speak(
-    content: &str,
-    pause: Option<Duration>,
-    deadline: Instant,
-    deltas: Deltas<'_>,
-    spoken: impl Fn(usize),
-) -> Result<(), usize> {
+async fn speak(content: &str, pause: Option<Duration>, deadline: Instant, deltas: Deltas<'_>, spoken: impl Fn(usize)) -> Result<(), usize> {
     let mut said = 0;
     let mut at = Instant::now();
     for word in content.split_inclusive(char::is_whitespace) {

@@ -74,7 +74,11 @@ impl Wrong {
     pub fn failure(self, tries: u32) -> Failure {
         let text = match self {
             Self::Misfit { path, what } => {
-                let place = if path.is_empty() { "as a whole".to_owned() } else { format!("at {path}") };
+                let place = if path.is_empty() {
+                    "as a whole".to_owned()
+                } else {
+                    format!("at {path}")
+                };
                 let times = if tries > 1 { ", and neither did the one before it" } else { "" };
                 format!("the model’s reply does not fit the schema {place}{times}: {what}")
             }

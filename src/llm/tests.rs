@@ -70,7 +70,8 @@ fn openai(text: &str) -> crate::net::test_server::Answer {
 }
 
 fn with_schema() -> ChatRequest {
-    let schema = r#"{"type":"object","properties":{"order":{"type":"object","properties":{"amount":{"type":"integer"}}}},"required":["order"]}"#;
+    let schema =
+        r#"{"type":"object","properties":{"order":{"type":"object","properties":{"amount":{"type":"integer"}}}},"required":["order"]}"#;
     ChatRequest {
         response_schema: Some(schema.to_owned()),
         ..request("How much?", Some(40))
@@ -91,9 +92,16 @@ async fn a_reply_that_does_not_fit_is_asked_for_once_more_with_what_is_wrong() {
     ])
     .await;
     let answer = outcome.unwrap();
-    assert_eq!((answer.reply.content.as_str(), answer.reply.finish), (r#"{"order":{"amount":4}}"#, FinishReason::Stop));
+    assert_eq!(
+        (answer.reply.content.as_str(), answer.reply.finish),
+        (r#"{"order":{"amount":4}}"#, FinishReason::Stop)
+    );
     assert_eq!(text, answer.reply.content, "the wrong reply is not shown");
-    assert_eq!((answer.reply.usage.input_tokens, answer.reply.usage.output_tokens), (40, 10), "both are paid for");
+    assert_eq!(
+        (answer.reply.usage.input_tokens, answer.reply.usage.output_tokens),
+        (40, 10),
+        "both are paid for"
+    );
     let asked = server.asked_json(1);
     assert_eq!(asked["messages"][1]["content"], r#"{"order":{"amount":"four"}}"#);
     let words = asked["messages"][2]["content"].as_str().unwrap().to_owned();
@@ -145,7 +153,8 @@ async fn a_refusal_and_a_reply_that_was_cut_off_are_not_asked_for_again() {
 
 #[tokio::test]
 async fn a_call_that_is_given_up_leaves_what_it_has_used() {
-    let hang = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"Good day to\"}}]}\n\n";
+    let hang =
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"Good day to\"}}]}\n\n";
     let server = TestServer::start(vec![crate::net::test_server::Answer::Hang(hang.into())]).await;
     let model = model(ProviderKind::Openai, &server.url("/v1"), ApiKey::None, limits());
     let so_far = SoFar::default();

@@ -177,7 +177,11 @@ impl Upstream {
             return denied.into();
         }
         if error.is_timeout() {
-            let text = format!("cannot connect to {}: no connection within {} ms", self.host(), self.connect.as_millis());
+            let text = format!(
+                "cannot connect to {}: no connection within {} ms",
+                self.host(),
+                self.connect.as_millis()
+            );
             return Error::Unavailable(text).into();
         }
         Error::of_reqwest(error, self.host()).into()

@@ -68,7 +68,8 @@ pub async fn put(app: &App, actor: &Actor, name: &str, chain: Vec<Link>, expecte
     let mut wrong = Vec::new();
     let mut say = |pointer: String, message: String| wrong.push(FieldError { pointer, message });
     if !is_alias(name) {
-        let text = format!("An alias is made of a–z, 0–9, “-”, “_” and “.”, begins with a letter, and has at most {NAME_BYTES_MAX} characters.");
+        let text =
+            format!("An alias is made of a–z, 0–9, “-”, “_” and “.”, begins with a letter, and has at most {NAME_BYTES_MAX} characters.");
         say("/name".to_owned(), text);
     }
     if chain.is_empty() || chain.len() > CHAIN_MAX {
@@ -76,7 +77,10 @@ pub async fn put(app: &App, actor: &Actor, name: &str, chain: Vec<Link>, expecte
     }
     for (at, link) in chain.iter().enumerate() {
         if known.iter().all(|provider| provider.name != link.provider) {
-            say(format!("/chain/{at}/provider"), format!("There is no provider “{}”.", link.provider));
+            say(
+                format!("/chain/{at}/provider"),
+                format!("There is no provider “{}”.", link.provider),
+            );
         }
         let model = &link.model;
         if model.is_empty() || model.len() > MODEL_NAME_BYTES_MAX || model.chars().any(|c| c.is_control() || c.is_whitespace()) {
@@ -95,7 +99,9 @@ pub async fn put(app: &App, actor: &Actor, name: &str, chain: Vec<Link>, expecte
         let before = rows::find(tx, scope, &name)?;
         check_version(before.as_ref(), expected)?;
         if before.is_none() && rows::count(tx, scope)? >= ALIASES_MAX {
-            return Err(store::Error::Limit(format!("a workspace has at most {ALIASES_MAX} aliases; remove one that no agent uses")));
+            return Err(store::Error::Limit(format!(
+                "a workspace has at most {ALIASES_MAX} aliases; remove one that no agent uses"
+            )));
         }
         rows::put(tx, scope, &name, &chain, actor.principal, now)?;
         let detail = json!({ "workspace": scope.workspace, "before": before.as_ref().map(|before| &before.chain), "after": chain });
@@ -140,6 +146,9 @@ pub async fn remove(app: &App, actor: &Actor, name: &str, expected: Option<u32>,
 /// The usual names and those that are set.
 pub fn names(set: &[Alias]) -> Vec<String> {
     let usual = USUAL_ALIASES.iter().map(|name| (*name).to_owned());
-    let others = set.iter().map(|alias| alias.name.clone()).filter(|name| !USUAL_ALIASES.contains(&name.as_str()));
+    let others = set
+        .iter()
+        .map(|alias| alias.name.clone())
+        .filter(|name| !USUAL_ALIASES.contains(&name.as_str()));
     usual.chain(others).collect()
 }

@@ -67,7 +67,10 @@ fn resolve(app: &App, org: OrgId, link: &Link) -> Result<chain::Linked, String> 
     if !held.enabled {
         return Err(format!("the provider “{}” is switched off under Settings → Models", link.provider));
     }
-    let server = held.server.as_ref().map_err(|why| format!("the provider “{}”: {why}", link.provider))?;
+    let server = held
+        .server
+        .as_ref()
+        .map_err(|why| format!("the provider “{}”: {why}", link.provider))?;
     let model = Model::new(server.clone(), &link.model);
     let tariff = tariff(app, org, &model).ok_or_else(|| unpriced(&model))?;
     Ok(chain::Linked::new(model, tariff, held.key, held.id.to_string()))
@@ -81,13 +84,9 @@ fn tariff(app: &App, org: OrgId, model: &Model) -> Option<Tariff> {
             tiers: Vec::new(),
         });
     }
-    let known = app.prices.tariff(
-        org,
-        model.provider(),
-        model.provider_name(),
-        &model.provider_model,
-        app.clock.now(),
-    );
+    let known = app
+        .prices
+        .tariff(org, model.provider(), model.provider_name(), &model.provider_model, app.clock.now());
     known.or_else(|| model.is_free().then_some(Tariff::FREE))
 }
 

@@ -5,8 +5,8 @@ mod testing;
 
 use serde_json::json;
 
-use self::checks::{checked, checked_key};
 pub use self::checks::{BASE_URL_BYTES_MAX, KEY_BYTES_MAX, LIMITS, RULES_BYTES_MAX, Range};
+use self::checks::{checked, checked_key};
 pub use self::testing::{Advice, Tested, test};
 use super::access::require;
 use super::audit::STATION;
@@ -35,7 +35,11 @@ impl Of {
     fn owner(self, actor: &Actor, to_change: bool) -> Result<Option<OrgId>, Error> {
         match self {
             Self::Org => {
-                let permission = if to_change { Permission::ModelsManage } else { Permission::ModelsRead };
+                let permission = if to_change {
+                    Permission::ModelsManage
+                } else {
+                    Permission::ModelsRead
+                };
                 require(actor, permission, actor.org, WHAT)?;
                 Ok(Some(actor.org))
             }
@@ -97,7 +101,9 @@ pub async fn list(app: &App, actor: &Actor, of: Of) -> Result<Vec<Stored>, Error
 pub async fn usable(app: &App, actor: &Actor) -> Result<Vec<Stored>, Error> {
     require(actor, Permission::ModelsRead, actor.org, WHAT)?;
     let org = actor.org;
-    let read = app.store.read(move |reader| Ok((rows::list(reader, Some(org))?, rows::list(reader, None)?)));
+    let read = app
+        .store
+        .read(move |reader| Ok((rows::list(reader, Some(org))?, rows::list(reader, None)?)));
     let (mut own, station) = read.await?;
     for provider in station {
         if own.iter().all(|known| known.name != provider.name) {
@@ -161,7 +167,9 @@ pub async fn create(app: &App, actor: &Actor, of: Of, new: NewProvider, origin: 
     let actor = actor.clone();
     let stored = app.store.write(move |tx| {
         if rows::count(tx, owner)? >= PROVIDERS_MAX {
-            return Err(store::Error::Limit(format!("there can be at most {PROVIDERS_MAX} providers; remove one that is not used")));
+            return Err(store::Error::Limit(format!(
+                "there can be at most {PROVIDERS_MAX} providers; remove one that is not used"
+            )));
         }
         let mut row = row.clone();
         row.key = put_key(tx, keys.as_deref(), key.as_ref(), &row, &actor, now)?;
@@ -217,9 +225,17 @@ pub async fn change(
     origin: Origin,
 ) -> Result<Stored, Error> {
     let owner = of.owner(actor, true)?;
-    let before = app.store.read(move |reader| rows::get(reader, owner, provider)).await.map_err(named)?;
+    let before = app
+        .store
+        .read(move |reader| rows::get(reader, owner, provider))
+        .await
+        .map_err(named)?;
     let preset = Preset::of(&before.preset).ok_or_else(|| Error::Internal(format!("there is no preset {}", before.preset)))?;
-    let stale = |version: u32| Error::Conflict(format!("the provider was changed in between: its version is {version} now; read it again"));
+    let stale = |version: u32| {
+        Error::Conflict(format!(
+            "the provider was changed in between: its version is {version} now; read it again"
+        ))
+    };
     if expected.is_some_and(|expected| expected != before.version) {
         return Err(stale(before.version));
     }
@@ -246,7 +262,10 @@ pub async fn change(
     let stored = app.store.write(move |tx| {
         let current = rows::get(tx, owner, provider)?;
         if current.version != before.version {
-            let text = format!("the provider was changed in between: its version is {} now; read it again", current.version);
+            let text = format!(
+                "the provider was changed in between: its version is {} now; read it again",
+                current.version
+            );
             return Err(store::Error::Conflict(text));
         }
         let mut row = row.clone();
@@ -259,7 +278,13 @@ pub async fn change(
         if let Some(old) = before.key.filter(|_| removes) {
             secrets::remove(tx, old)?;
         }
-        let key = if removes { "removed" } else if key.is_some() { "replaced" } else { "kept" };
+        let key = if removes {
+            "removed"
+        } else if key.is_some() {
+            "replaced"
+        } else {
+            "kept"
+        };
         let detail = json!({
             "name": row.name, "key": key,
             "before": { "base_url": before.base_url, "enabled": before.enabled, "free": before.free, "limits": before.limits },
@@ -288,7 +313,10 @@ pub async fn remove(app: &App, actor: &Actor, of: Of, provider: ProviderId, expe
     let removed = app.store.write(move |tx| {
         let row = rows::get(tx, owner, provider)?;
         if expected.is_some_and(|expected| expected != row.version) {
-            let text = format!("the provider was changed in between: its version is {} now; read it again", row.version);
+            let text = format!(
+                "the provider was changed in between: its version is {} now; read it again",
+                row.version
+            );
             return Err(store::Error::Conflict(text));
         }
         let named = match owner {

@@ -77,13 +77,17 @@ pub fn find(reader: &Reader<'_>, scope: Scope, name: &str) -> Result<Option<Alia
 }
 
 pub fn count(reader: &Reader<'_>, scope: Scope) -> Result<u32, Error> {
-    reader.get(COUNT, named_params! { ":org": scope.org, ":workspace": scope.workspace }, |row| row.get(0))
+    reader.get(COUNT, named_params! { ":org": scope.org, ":workspace": scope.workspace }, |row| {
+        row.get(0)
+    })
 }
 
 /// Names of an organization's aliases that have a provider of this name in their chains.
 pub fn naming(reader: &Reader<'_>, org: OrgId, provider: &str) -> Result<Vec<String>, Error> {
     let all = reader.list(OF_ORG, named_params! { ":org": org }, alias)?;
-    let naming = all.into_iter().filter(|alias| alias.chain.iter().any(|link| link.provider == provider));
+    let naming = all
+        .into_iter()
+        .filter(|alias| alias.chain.iter().any(|link| link.provider == provider));
     Ok(naming.map(|alias| alias.name).collect())
 }
 
@@ -100,6 +104,9 @@ pub fn put(tx: &Tx<'_>, scope: Scope, name: &str, chain: &[Link], by: PrincipalI
 /// # Errors
 /// [`Error::NotFound`]
 pub fn remove(tx: &Tx<'_>, scope: Scope, name: &str) -> Result<(), Error> {
-    let rows = tx.execute(REMOVE, named_params! { ":org": scope.org, ":workspace": scope.workspace, ":name": name })?;
+    let rows = tx.execute(
+        REMOVE,
+        named_params! { ":org": scope.org, ":workspace": scope.workspace, ":name": name },
+    )?;
     if rows == 1 { Ok(()) } else { Err(Error::NotFound) }
 }

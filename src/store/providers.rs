@@ -23,10 +23,12 @@ pub(super) const ALL: &str = select!("ORDER BY id");
 pub(super) const LIST: &str = select!("WHERE COALESCE(org_id, '') = :org ORDER BY name LIMIT :limit");
 pub(super) const GET: &str = select!("WHERE id = :provider AND COALESCE(org_id, '') = :org");
 pub(super) const COUNT: &str = "SELECT count(*) FROM providers WHERE COALESCE(org_id, '') = :org";
-pub(super) const INSERT: &str = "INSERT INTO providers (id, org_id, name, kind, preset, base_url, key_secret_id, rules, free, enabled, limits,
+pub(super) const INSERT: &str =
+    "INSERT INTO providers (id, org_id, name, kind, preset, base_url, key_secret_id, rules, free, enabled, limits,
     created_by, created_at, updated_at)
     VALUES (:id, :owner, :name, :kind, :preset, :base_url, :key, :rules, :free, :enabled, :limits, :by, :now, :now)";
-pub(super) const CHANGE: &str = "UPDATE providers SET name = :name, base_url = :base_url, key_secret_id = :key, rules = :rules, free = :free,
+pub(super) const CHANGE: &str =
+    "UPDATE providers SET name = :name, base_url = :base_url, key_secret_id = :key, rules = :rules, free = :free,
     enabled = :enabled, limits = :limits, version = version + 1, updated_at = :now WHERE id = :id AND COALESCE(org_id, '') = :org";
 pub(super) const SET_MODELS: &str =
     "UPDATE providers SET models = :models, models_at = :now WHERE id = :id AND COALESCE(org_id, '') = :org AND version = :version";

@@ -32,7 +32,8 @@ async fn station() -> TestStation {
 }
 
 async fn send(http: &Http, method: Method, path: &str, body: &Value) -> Answer {
-    http.send(method, path, Some("application/json"), body.to_string().into_bytes()).await
+    http.send(method, path, Some("application/json"), body.to_string().into_bytes())
+        .await
 }
 
 async fn add(http: &Http, name: &str, preset: &str, base_url: &str) -> Value {
@@ -70,7 +71,10 @@ async fn a_key_goes_in_and_never_comes_out_and_moves_to_no_other_server() {
         .expect(201);
     assert!(!made.body.contains(KEY), "{}", made.body);
     let provider = made.json();
-    assert_eq!((&provider["has_key"], &provider["base_url"]), (&json!(true), &json!("https://api.openai.com/v1")));
+    assert_eq!(
+        (&provider["has_key"], &provider["base_url"]),
+        (&json!(true), &json!("https://api.openai.com/v1"))
+    );
     let one = format!("{PROVIDERS}/{}", provider["id"].as_str().unwrap());
     for path in [PROVIDERS, &one] {
         assert!(!http.get(path).await.expect(200).body.contains(KEY));
@@ -80,10 +84,16 @@ async fn a_key_goes_in_and_never_comes_out_and_moves_to_no_other_server() {
     assert!(refused.body.contains("/key"), "{}", refused.body);
     let path_only = json!({ "base_url": "https://api.openai.com/v2", "limits": { "concurrency": 3 } });
     let changed = send(&http, Method::PATCH, &one, &path_only).await.expect(200).json();
-    assert_eq!((&changed["has_key"], &changed["limits"]["concurrency"], &changed["version"]), (&json!(true), &json!(3), &json!(2)));
+    assert_eq!(
+        (&changed["has_key"], &changed["limits"]["concurrency"], &changed["version"]),
+        (&json!(true), &json!(3), &json!(2))
+    );
     let stale = http.with("if-match", "\"1\"");
     send(&stale, Method::PATCH, &one, &json!({ "enabled": false })).await.expect(409);
-    let removed = send(&http, Method::PATCH, &one, &json!({ "remove_key": true })).await.expect(200).json();
+    let removed = send(&http, Method::PATCH, &one, &json!({ "remove_key": true }))
+        .await
+        .expect(200)
+        .json();
     assert_eq!(removed["has_key"], false);
     // Neither the file nor its log holds it in the clear.
     let data = station.directory();
@@ -99,7 +109,12 @@ async fn an_organizations_provider_reaches_no_inside_address_and_the_stations_ow
     let station = TestStation::start().await;
     let server = ModelServer::start(|_, _| models(&["tiny"])).await;
     let http = station.owner();
-    for address in [server.url("/v1"), "http://169.254.169.254/v1".to_owned(), "https://localhost/v1".to_owned(), "http://example.com/v1".to_owned()] {
+    for address in [
+        server.url("/v1"),
+        "http://169.254.169.254/v1".to_owned(),
+        "https://localhost/v1".to_owned(),
+        "http://example.com/v1".to_owned(),
+    ] {
         let body = json!({ "name": "inside", "preset": "other", "base_url": address });
         let refused = http.post(PROVIDERS, &body).await.expect(422);
         assert!(refused.body.contains("/base_url"), "{address}: {}", refused.body);
@@ -108,7 +123,11 @@ async fn an_organizations_provider_reaches_no_inside_address_and_the_stations_ow
     let made = http.post("/api/v1/station/providers", &body).await.expect(201).json();
     let test = format!("/api/v1/station/providers/{}/test", made["id"].as_str().unwrap());
     let tested = http.post(&test, &json!({})).await.expect(200).json();
-    assert_eq!((&tested["ok"], &tested["provider"]["models"]), (&json!(true), &json!(["tiny"])), "{tested}");
+    assert_eq!(
+        (&tested["ok"], &tested["provider"]["models"]),
+        (&json!(true), &json!(["tiny"])),
+        "{tested}"
+    );
     assert!(server.asked()[0].line.starts_with("GET /v1/models"));
     station.stop().await;
 }
@@ -156,8 +175,18 @@ async fn aliases_name_known_providers_in_order_and_hold_them_in_place() {
     let http = station.owner();
     let server = ModelServer::start(|_, _| good("hello")).await;
     let made = add(&http, "one", "other", &server.url("/v1")).await;
-    let wrong = alias(&http, "default", json!([{ "provider": "nobody", "model": "m" }, { "provider": "one", "model": "" }])).await.expect(422);
-    assert!(wrong.body.contains("/chain/0/provider") && wrong.body.contains("/chain/1/model"), "{}", wrong.body);
+    let wrong = alias(
+        &http,
+        "default",
+        json!([{ "provider": "nobody", "model": "m" }, { "provider": "one", "model": "" }]),
+    )
+    .await
+    .expect(422);
+    assert!(
+        wrong.body.contains("/chain/0/provider") && wrong.body.contains("/chain/1/model"),
+        "{}",
+        wrong.body
+    );
     alias(&http, "default", json!([])).await.expect(422);
     let link = json!([{ "provider": "one", "model": "m" }]);
     let set = alias(&http, "default", link.clone()).await.expect(200);
@@ -166,8 +195,16 @@ async fn aliases_name_known_providers_in_order_and_hold_them_in_place() {
     alias(&stale, "default", link.clone()).await.expect(409);
     assert_eq!(http.get(ALIASES).await.expect(200).json()["items"][0]["name"], "default");
     let one = format!("{PROVIDERS}/{}", made["id"].as_str().unwrap());
-    assert!(http.send(Method::DELETE, &one, None, vec![]).await.expect(409).body.contains("default"));
-    http.send(Method::DELETE, &format!("{ALIASES}/default"), None, vec![]).await.expect(204);
+    assert!(
+        http.send(Method::DELETE, &one, None, vec![])
+            .await
+            .expect(409)
+            .body
+            .contains("default")
+    );
+    http.send(Method::DELETE, &format!("{ALIASES}/default"), None, vec![])
+        .await
+        .expect(204);
     http.send(Method::DELETE, &one, None, vec![]).await.expect(204);
     http.get(&one).await.expect(404);
     station.stop().await;
@@ -178,7 +215,11 @@ async fn a_call_costs_the_hand_worked_figure_in_either_dialect() {
     let station = station().await;
     let http = station.owner();
     let server = ModelServer::start(|call: &Call, _| {
-        let name = if call.line.ends_with("/v1/messages") { "anthropic/text.sse" } else { "openai/text.sse" };
+        let name = if call.line.ends_with("/v1/messages") {
+            "anthropic/text.sse"
+        } else {
+            "openai/text.sse"
+        };
         stream(&recorded(name), 5)
     })
     .await;
@@ -188,8 +229,18 @@ async fn a_call_costs_the_hand_worked_figure_in_either_dialect() {
     // Named with its provider, without an alias.
     let said = station.run(&agent, &json!({ "model": "two/gpt-4o" })).await.succeeded();
     // 600 * 2.5 + 400 * 1.25 + 200 * 10 micro-dollars: $0.004.
-    assert_eq!((&said["costMicros"], &said["content"]), (&json!(4_000), &json!("Grüße – こんにちは 🌍")), "{said}");
-    alias(&http, "default", json!([{ "provider": "claude", "model": "claude-sonnet-4-5-20250929" }])).await.expect(200);
+    assert_eq!(
+        (&said["costMicros"], &said["content"]),
+        (&json!(4_000), &json!("Grüße – こんにちは 🌍")),
+        "{said}"
+    );
+    alias(
+        &http,
+        "default",
+        json!([{ "provider": "claude", "model": "claude-sonnet-4-5-20250929" }]),
+    )
+    .await
+    .expect(200);
     let ended = station.run(&agent, &json!({})).await;
     let run = ended.run.id;
     let said = ended.succeeded();
@@ -208,7 +259,8 @@ type Line = (String, String, u64, u64, u64, u64, u64, bool);
 /// The ledger's settled line of a run's only model call.
 fn line(station: &TestStation, run: RunId) -> Line {
     let db = journal::open(station.directory());
-    let sql = "SELECT provider, model, input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, cost_micros, estimated FROM ledger
+    let sql =
+        "SELECT provider, model, input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, cost_micros, estimated FROM ledger
         WHERE run_id = ?1 AND kind = 'model'";
     db.query_row(sql, [run.to_string()], |row| {
         Ok((
@@ -229,14 +281,28 @@ fn line(station: &TestStation, run: RunId) -> Line {
 async fn the_next_model_answers_where_the_first_does_not_and_one_without_money_is_not_asked_again() {
     let station = station().await;
     let http = station.owner();
-    let broke = ModelServer::start(|_, _| answer("429 Too Many Requests", "retry-after: 1\r\n", r#"{"error":{"code":"insufficient_quota","message":"m"}}"#)).await;
+    let broke = ModelServer::start(|_, _| {
+        answer(
+            "429 Too Many Requests",
+            "retry-after: 1\r\n",
+            r#"{"error":{"code":"insufficient_quota","message":"m"}}"#,
+        )
+    })
+    .await;
     let busy = ModelServer::start(|_, _| answer("503 Service Unavailable", "x-should-retry: false\r\n", "")).await;
     let works = ModelServer::start(|_, _| good("from the third")).await;
     for (name, server) in [("broke", &broke), ("busy", &busy), ("works", &works)] {
         let body = json!({ "name": name, "preset": "vllm", "base_url": server.url("/v1") });
         http.post(PROVIDERS, &body).await.expect(201);
     }
-    let chain = |names: &[&str]| Value::from(names.iter().map(|name| json!({ "provider": name, "model": "m" })).collect::<Vec<_>>());
+    let chain = |names: &[&str]| {
+        Value::from(
+            names
+                .iter()
+                .map(|name| json!({ "provider": name, "model": "m" }))
+                .collect::<Vec<_>>(),
+        )
+    };
     alias(&http, "default", chain(&["broke", "busy", "works"])).await.expect(200);
     let agent = asker(&station).await;
     let said = station.run(&agent, &json!({})).await.succeeded();
@@ -247,7 +313,10 @@ async fn the_next_model_answers_where_the_first_does_not_and_one_without_money_i
     let said = station.run(&agent, &json!({})).await.succeeded();
     let message = said["message"].as_str().unwrap();
     assert_eq!(said["code"], "unavailable");
-    assert!(message.contains("m of broke") && message.contains("no money") && message.contains("m of busy"), "{message}");
+    assert!(
+        message.contains("m of broke") && message.contains("no money") && message.contains("m of busy"),
+        "{message}"
+    );
     // One that keeps failing rests, and is not waited for: twenty failures are enough.
     alias(&http, "default", chain(&["busy", "works"])).await.expect(200);
     for _ in 0..20 {
@@ -264,13 +333,16 @@ async fn what_has_no_price_and_is_not_free_is_not_asked() {
     let http = station.owner();
     let server = ModelServer::start(|_, _| good("hello")).await;
     add(&http, "one", "other", &server.url("/v1")).await;
-    alias(&http, "default", json!([{ "provider": "one", "model": "unheard-of" }])).await.expect(200);
+    alias(&http, "default", json!([{ "provider": "one", "model": "unheard-of" }]))
+        .await
+        .expect(200);
     let agent = asker(&station).await;
     let said = station.run(&agent, &json!({})).await.succeeded();
     assert_eq!(said["code"], "unsupported");
     assert!(said["message"].as_str().unwrap().contains("Settings → Prices"), "{said}");
     assert!(server.asked().is_empty());
-    let price = json!({ "provider": "one", "model": "unheard-*", "prices": { "input_micros": 1_000_000, "output_micros": 2_000_000 }, "from": 0 });
+    let price =
+        json!({ "provider": "one", "model": "unheard-*", "prices": { "input_micros": 1_000_000, "output_micros": 2_000_000 }, "from": 0 });
     http.post("/api/v1/orgs/default/prices", &price).await.expect(201);
     let said = station.run(&agent, &json!({})).await.succeeded();
     assert_eq!(said["costMicros"], 20, "{said}");
@@ -287,7 +359,9 @@ async fn a_run_that_is_cancelled_under_way_keeps_what_was_used() {
     })
     .await;
     add(&http, "two", "openai", &server.url("/v1")).await;
-    alias(&http, "default", json!([{ "provider": "two", "model": "gpt-4o" }])).await.expect(200);
+    alias(&http, "default", json!([{ "provider": "two", "model": "gpt-4o" }]))
+        .await
+        .expect(200);
     let agent = asker(&station).await;
     let run = station.begin(&agent, &json!({ "more": { "show": "timeline" } })).await;
     let mut stream = http.open(&format!("/api/v1/runs/{run}/stream")).await;

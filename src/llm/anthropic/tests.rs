@@ -85,7 +85,10 @@ async fn a_conversation_is_told_in_its_words() {
     asked.stop = vec!["END".to_owned()];
     let (outcome, text) = ask_for(&server, &asked).await;
     let reply = outcome.unwrap().reply;
-    assert_eq!((reply.content.as_str(), text.as_str(), reply.model.as_str()), ("Good day", "Good day", "claude"));
+    assert_eq!(
+        (reply.content.as_str(), text.as_str(), reply.model.as_str()),
+        ("Good day", "Good day", "claude")
+    );
     assert_eq!(
         server.asked_json(0),
         json!({
@@ -109,7 +112,9 @@ async fn a_conversation_is_told_in_its_words() {
         })
     );
     let head = server.asked()[0].to_ascii_lowercase();
-    assert!(head.starts_with("post /v1/messages ") && head.contains("x-api-key: sk-secret") && head.contains("anthropic-version: 2023-06-01"));
+    assert!(
+        head.starts_with("post /v1/messages ") && head.contains("x-api-key: sk-secret") && head.contains("anthropic-version: 2023-06-01")
+    );
 }
 
 #[tokio::test]
@@ -125,19 +130,30 @@ async fn a_reply_that_fits_a_schema_comes_as_a_call_and_looks_like_a_reply() {
     asked.response_schema = Some("{\"type\":\"object\",\"required\":[\"a\"]}".to_owned());
     let (outcome, text) = ask_for(&server, &asked).await;
     let reply = outcome.unwrap().reply;
-    assert_eq!((reply.content.as_str(), text.as_str(), reply.finish), ("{\"a\":1}", "{\"a\":1}", FinishReason::Stop));
+    assert_eq!(
+        (reply.content.as_str(), text.as_str(), reply.finish),
+        ("{\"a\":1}", "{\"a\":1}", FinishReason::Stop)
+    );
     assert!(reply.tool_calls.is_empty());
     let body = server.asked_json(0);
     assert_eq!(body["tools"][0]["input_schema"]["required"], json!(["a"]));
-    assert_eq!(body["tool_choice"], json!({ "type": "tool", "name": "station_reply", "disable_parallel_tool_use": true }));
+    assert_eq!(
+        body["tool_choice"],
+        json!({ "type": "tool", "name": "station_reply", "disable_parallel_tool_use": true })
+    );
     // Arguments are an object: what is none is put into one, and what it refers to moves along.
     let server_two = TestServer::start(vec![stream(&block(&tool_use, &[piece("{\"value\":[1,2]}")], "tool_use"), true)]).await;
     asked.tools = vec![tool("look")];
-    asked.response_schema = Some("{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/n\"},\"$defs\":{\"n\":{\"type\":\"integer\"}}}".to_owned());
+    asked.response_schema =
+        Some("{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/n\"},\"$defs\":{\"n\":{\"type\":\"integer\"}}}".to_owned());
     let reply = ask_for(&server_two, &asked).await.0.unwrap().reply;
     assert_eq!(reply.content, "[1,2]");
     let body = server_two.asked_json(0);
-    assert_eq!(body["tool_choice"], json!({ "type": "any" }), "it may call the agent's own tool first");
+    assert_eq!(
+        body["tool_choice"],
+        json!({ "type": "any" }),
+        "it may call the agent's own tool first"
+    );
     assert_eq!(body["tools"][1]["input_schema"]["properties"]["value"]["type"], "array");
     assert_eq!(body["tools"][1]["input_schema"]["$defs"]["n"]["type"], "integer");
 }
@@ -159,9 +175,21 @@ async fn reasons_to_stop_and_refusals_are_understood() {
     for (status, headers, kind, code, asked) in [
         ("401 Unauthorized", "", "authentication_error", FailureCode::ProviderError, 1),
         ("403 Forbidden", "", "billing_error", FailureCode::ProviderError, 1),
-        ("429 Too Many Requests", "retry-after-ms: 1\r\n", "rate_limit_error", FailureCode::RateLimited, 3),
+        (
+            "429 Too Many Requests",
+            "retry-after-ms: 1\r\n",
+            "rate_limit_error",
+            FailureCode::RateLimited,
+            3,
+        ),
         ("529 Overloaded", "", "overloaded_error", FailureCode::Unavailable, 3),
-        ("529 Overloaded", "x-should-retry: false\r\n", "overloaded_error", FailureCode::Unavailable, 1),
+        (
+            "529 Overloaded",
+            "x-should-retry: false\r\n",
+            "overloaded_error",
+            FailureCode::Unavailable,
+            1,
+        ),
         ("400 Bad Request", "", "invalid_request_error", FailureCode::Invalid, 1),
     ] {
         let server = TestServer::start(vec![answer(status, headers, &error(kind))]).await;
@@ -178,5 +206,8 @@ async fn a_whole_reply_is_understood_too() {
     });
     let server = TestServer::start(vec![answer("200 OK", "content-type: application/json\r\n", &body.to_string())]).await;
     let answer = ask_for(&server, &request()).await.0.unwrap();
-    assert_eq!((answer.reply.content.as_str(), answer.estimated, answer.reply.usage.total()), ("Whole", false, 6));
+    assert_eq!(
+        (answer.reply.content.as_str(), answer.estimated, answer.reply.usage.total()),
+        ("Whole", false, 6)
+    );
 }

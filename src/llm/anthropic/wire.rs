@@ -157,7 +157,13 @@ fn result(message: &ChatMessage) -> Value {
 
 /// An id in the letters that are allowed; others may have made it.
 fn id(text: &str) -> String {
-    let allowed = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' };
+    let allowed = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '_' || c == '-' {
+            c
+        } else {
+            '_'
+        }
+    };
     let id: String = text.chars().map(allowed).collect();
     if id.is_empty() { "_".to_owned() } else { id }
 }

@@ -3,8 +3,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::llm::SoFar;
 use crate::domain::chat::{ChatMessage, Show, ToolCall};
+use crate::llm::SoFar;
 
 fn message(role: ChatRole, content: &str) -> ChatMessage {
     ChatMessage {

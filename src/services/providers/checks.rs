@@ -30,19 +30,37 @@ pub struct Range {
 
 /// Every limit, in the order of the form.
 pub const LIMITS: [Range; 7] = [
-    range("connect_ms", "Milliseconds until a connection is there", 100, 60_000, |limits| limits.connect_ms),
-    range("first_token_ms", "Milliseconds until the first words", 100, 1_800_000, |limits| limits.first_token_ms),
-    range("idle_ms", "Milliseconds between two parts of a reply", 100, 1_800_000, |limits| limits.idle_ms),
-    range("call_ms", "Milliseconds for a whole call", 100, 3_600_000, |limits| limits.call_ms),
-    range("concurrency", "Calls at one time", 1, 1_000, |limits| limits.concurrency as u64),
-    range("tokens_per_minute", "Tokens in a minute, 0 for no limit", 0, 1_000_000_000, |limits| {
-        limits.tokens_per_minute as u64
+    range("connect_ms", "Milliseconds until a connection is there", 100, 60_000, |limits| {
+        limits.connect_ms
     }),
-    range("max_output_tokens", "Tokens of one reply", 1, 1_000_000, |limits| limits.max_output_tokens as u64),
+    range("first_token_ms", "Milliseconds until the first words", 100, 1_800_000, |limits| {
+        limits.first_token_ms
+    }),
+    range("idle_ms", "Milliseconds between two parts of a reply", 100, 1_800_000, |limits| {
+        limits.idle_ms
+    }),
+    range("call_ms", "Milliseconds for a whole call", 100, 3_600_000, |limits| limits.call_ms),
+    range("concurrency", "Calls at one time", 1, 1_000, |limits| u64::from(limits.concurrency)),
+    range(
+        "tokens_per_minute",
+        "Tokens in a minute, 0 for no limit",
+        0,
+        1_000_000_000,
+        |limits| u64::from(limits.tokens_per_minute),
+    ),
+    range("max_output_tokens", "Tokens of one reply", 1, 1_000_000, |limits| {
+        u64::from(limits.max_output_tokens)
+    }),
 ];
 
 const fn range(field: &'static str, words: &'static str, min: u64, max: u64, of: fn(&ProviderLimits) -> u64) -> Range {
-    Range { field, words, min, max, of }
+    Range {
+        field,
+        words,
+        min,
+        max,
+        of,
+    }
 }
 
 /// Looks at everything but the key.

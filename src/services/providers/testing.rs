@@ -12,8 +12,8 @@ use crate::domain::permission::Actor;
 use crate::domain::provider::Preset;
 use crate::llm::Unlisted;
 use crate::net;
+use crate::store;
 use crate::store::providers::{self as rows, Stored};
-use crate::store::{self};
 
 /// What came of asking a provider for its models.
 #[derive(Clone, Debug)]
@@ -37,7 +37,11 @@ pub struct Advice {
 /// `Forbidden`, `NotFound`. What is wrong with the connection is no error.
 pub async fn test(app: &App, actor: &Actor, of: Of, provider: ProviderId, origin: Origin) -> Result<Tested, Error> {
     let owner = of.owner(actor, true)?;
-    let row = app.store.read(move |reader| rows::get(reader, owner, provider)).await.map_err(named)?;
+    let row = app
+        .store
+        .read(move |reader| rows::get(reader, owner, provider))
+        .await
+        .map_err(named)?;
     let asked = ask(app, &row).await;
     let (actor, now) = (actor.clone(), app.clock.now());
     let advice = asked.as_ref().err().cloned();
@@ -86,7 +90,9 @@ fn advice(row: &Stored, unlisted: &Unlisted) -> Advice {
         }
         Unlisted::Refused(404 | 405, _) | Unlisted::Unreadable => path_hint(row, preset),
         Unlisted::Refused(402, _) => "The account has no money left: top it up at the provider.".to_owned(),
-        Unlisted::Refused(429, _) => "It takes no more requests for now: test again in a minute, or raise the limits at the provider.".to_owned(),
+        Unlisted::Refused(429, _) => {
+            "It takes no more requests for now: test again in a minute, or raise the limits at the provider.".to_owned()
+        }
         Unlisted::Refused(500.., _) => "The provider itself fails: test again in a minute, and look at its status page.".to_owned(),
         Unlisted::Refused(..) => "Look whether the address is where the API begins.".to_owned(),
     };
@@ -97,14 +103,19 @@ fn advice(row: &Stored, unlisted: &Unlisted) -> Advice {
 }
 
 fn path_hint(row: &Stored, preset: Option<&Preset>) -> String {
-    let path = Url::parse(&row.base_url).map(|url| url.path().trim_end_matches('/').to_owned()).unwrap_or_default();
-    let usual = preset.map(|preset| preset.base_url).filter(|url| !url.is_empty() && *url != row.base_url);
+    let path = Url::parse(&row.base_url)
+        .map(|url| url.path().trim_end_matches('/').to_owned())
+        .unwrap_or_default();
+    let usual = preset
+        .map(|preset| preset.base_url)
+        .filter(|url| !url.is_empty() && *url != row.base_url);
     if !path.ends_with("/v1") && row.kind == crate::domain::provider::ProviderKind::Openai {
         return format!("The address probably misses its end: try {}/v1", row.base_url.trim_end_matches('/'));
     }
     match usual {
         Some(usual) => format!("This is not where the API begins; usually it is {usual}"),
-        None => "This is not where the API begins, or the server lists no models. If it has none to list, models can be named without.".to_owned(),
+        None => "This is not where the API begins, or the server lists no models. If it has none to list, models can be named without."
+            .to_owned(),
     }
 }
 
@@ -116,7 +127,10 @@ fn unreachable(row: &Stored, error: &net::Error) -> String {
                 own, or opens its range with outbound.open_cidrs."
             .to_owned();
     }
-    if ["certificate", "unknownissuer", "notvalidforname", "expired"].iter().any(|word| lower.contains(word)) {
+    if ["certificate", "unknownissuer", "notvalidforname", "expired"]
+        .iter()
+        .any(|word| lower.contains(word))
+    {
         return "This machine does not trust the server’s certificate: renew it, or install the authority that issued it in the system’s store."
             .to_owned();
     }
@@ -126,7 +140,10 @@ fn unreachable(row: &Stored, error: &net::Error) -> String {
     if lower.contains("cannot find") || lower.contains("dns") || lower.contains("lookup") || lower.contains("name or service") {
         return "There is no such name: look for a slip in the address, and whether this machine can look up names.".to_owned();
     }
-    let host = Url::parse(&row.base_url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+    let host = Url::parse(&row.base_url)
+        .ok()
+        .and_then(|url| url.host_str().map(str::to_owned))
+        .unwrap_or_default();
     if ["127.0.0.1", "localhost", "[::1]"].contains(&host.as_str()) {
         return format!(
             "Is it running, and at this port? Where the station runs in Docker, {host} is the container itself: use host.docker.internal, and let \

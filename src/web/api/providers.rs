@@ -429,7 +429,11 @@ pub async fn create_station(
         (status = "default", description = "A problem", body = crate::web::problem::ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn show_station(auth: Authorized<may::StationManage>, state: web::Data<State>, segments: Segments) -> Result<HttpResponse, Problem> {
+pub async fn show_station(
+    auth: Authorized<may::StationManage>,
+    state: web::Data<State>,
+    segments: Segments,
+) -> Result<HttpResponse, Problem> {
     shown(&state, auth.actor(), Of::Station, &segments).await
 }
 

@@ -115,7 +115,8 @@ pub fn models(names: &[&str]) -> Sent {
 
 /// A stream of events, in pieces of `size` bytes.
 pub fn stream(body: &[u8], size: usize) -> Sent {
-    let mut bytes = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n".to_vec();
+    let mut bytes =
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n".to_vec();
     for piece in body.chunks(size) {
         bytes.extend(format!("{:x}\r\n", piece.len()).into_bytes());
         bytes.extend(piece);

@@ -62,7 +62,11 @@ fn preset_name(code: &str) -> String {
 }
 
 /// `GET /settings/models`
-pub async fn show(auth: Authorized<permission::ModelsRead>, state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub async fn show(
+    auth: Authorized<permission::ModelsRead>,
+    state: web::Data<State>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     let (app, actor) = (&state.app, auth.actor());
     let now = app.clock.now();
     let (may_manage, may_station) = (may(actor, Permission::ModelsManage), may(actor, Permission::StationManage));

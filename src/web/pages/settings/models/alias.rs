@@ -106,7 +106,11 @@ pub async fn save(
         }
         _ => {
             // An empty last line is none.
-            let chain = links.iter().filter(|link| !link.model.is_empty() || links.len() == 1).cloned().collect();
+            let chain = links
+                .iter()
+                .filter(|link| !link.model.is_empty() || links.len() == 1)
+                .cloned()
+                .collect();
             let put = aliases::put(&state.app, auth.actor(), &name, chain, version, Context::origin(&request)).await;
             return match put {
                 Ok(_) => Ok(see_other(format!("{PATH}?done=alias-set"))),
@@ -149,12 +153,17 @@ async fn page(known: &Known, state: &State, request: &HttpRequest, alias: &str, 
         }
     };
     let usable = providers::usable(app, actor).await?;
-    let mut links = said.links.or_else(|| stored.as_ref().map(|stored| stored.chain.clone())).unwrap_or_default();
+    let mut links = said
+        .links
+        .or_else(|| stored.as_ref().map(|stored| stored.chain.clone()))
+        .unwrap_or_default();
     if links.is_empty() {
         let first = usable.iter().find(|provider| provider.enabled).or(usable.first());
         links.push(Link {
             provider: first.map(|provider| provider.name.clone()).unwrap_or_default(),
-            model: first.map(|provider| provider.models.first().cloned().unwrap_or_default()).unwrap_or_default(),
+            model: first
+                .map(|provider| provider.models.first().cloned().unwrap_or_default())
+                .unwrap_or_default(),
         });
     }
     let wrong = |at: usize| {
@@ -167,11 +176,18 @@ async fn page(known: &Known, state: &State, request: &HttpRequest, alias: &str, 
         model: link.model.clone(),
         error: wrong(at),
     });
-    let error = said.problem.map(|problem| match problem.errors.is_empty() {
-        true => words_of(problem),
-        false => wrong_with(problem, "/chain"),
+    let error = said.problem.map(|problem| {
+        if problem.errors.is_empty() {
+            words_of(problem)
+        } else {
+            wrong_with(problem, "/chain")
+        }
     });
-    let title = if alias == NEW { "New alias".to_owned() } else { format!("Alias {alias}") };
+    let title = if alias == NEW {
+        "New alias".to_owned()
+    } else {
+        format!("Alias {alias}")
+    };
     Ok(AliasPage {
         shell: settings_shell(state, request, known, title, PATH),
         path: format!("{PATH}/aliases/{alias}"),

@@ -173,7 +173,11 @@ macro_rules! pages {
             let origin = Context::origin(&request);
             let tested = providers::test(&state.app, auth.actor(), $of, segments.provider()?, origin).await?;
             let Some(advice) = tested.advice else {
-                return Ok(see_other(format!("{}/{}?done=provider-tested", base($of), tested.provider.id)));
+                return Ok(see_other(format!(
+                    "{}/{}?done=provider-tested",
+                    base($of),
+                    tested.provider.id
+                )));
             };
             let said = Said {
                 stored: Some(tested.provider),
@@ -224,7 +228,12 @@ pages!(
 
 /// The limits of the form; what is no number is 0, which none may be but the tokens of a minute.
 fn limits_of(form: &Form) -> ProviderLimits {
-    let number = |name: &str| form.text(name).trim().parse::<u64>().unwrap_or(if name == "tokens_per_minute" { u64::MAX } else { 0 });
+    let number = |name: &str| {
+        form.text(name)
+            .trim()
+            .parse::<u64>()
+            .unwrap_or(if name == "tokens_per_minute" { u64::MAX } else { 0 })
+    };
     let small = |name: &str| u32::try_from(number(name)).unwrap_or(u32::MAX);
     ProviderLimits {
         connect_ms: number("connect_ms"),
@@ -338,7 +347,9 @@ async fn page(known: &Known, state: &State, request: &HttpRequest, of: Of, said:
         rules_error: wrong("/rules"),
         free: checked(
             "free",
-            stored.as_ref().map_or_else(|| preset.is_some_and(|preset| preset.free), |stored| stored.free),
+            stored
+                .as_ref()
+                .map_or_else(|| preset.is_some_and(|preset| preset.free), |stored| stored.free),
         ),
         free_error: wrong("/free"),
     };
@@ -357,7 +368,9 @@ async fn page(known: &Known, state: &State, request: &HttpRequest, of: Of, said:
         })
         .collect();
     let title = name.clone().unwrap_or_else(|| "New provider".to_owned());
-    let path = stored.as_ref().map_or_else(|| format!("{}/new", base(of)), |stored| format!("{}/{}", base(of), stored.id));
+    let path = stored
+        .as_ref()
+        .map_or_else(|| format!("{}/new", base(of)), |stored| format!("{}/{}", base(of), stored.id));
     let row = |stored: Stored| StoredRow {
         name: stored.name,
         version: stored.version,
