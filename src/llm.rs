@@ -8,10 +8,14 @@ mod anthropic;
 mod asking;
 mod line;
 mod openai;
+#[cfg(test)]
+mod recorded;
 mod refusal;
 mod remote;
 mod scripted;
 mod structured;
+#[cfg(test)]
+mod test_support;
 mod tokens;
 
 use std::collections::BTreeMap;
@@ -150,6 +154,11 @@ pub trait Provider: Send + Sync {
     /// Makes one try, and hands on text as it arrives.
     fn chat<'a>(&'a self, request: &'a ChatRequest, options: ChatOptions<'a>) -> BoxFuture<'a, Result<Answer, Failed>>;
 
+    /// Looks whether its server may be reached, without asking it anything.
+    fn check(&self) -> BoxFuture<'_, Result<(), net::Error>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// The names of the models that there are.
     fn models<'a>(&'a self, key: Option<&'a Secret>, within: Duration) -> BoxFuture<'a, Result<Vec<String>, Unlisted>>;
 }
@@ -226,6 +235,14 @@ impl Server {
             limits: made.limits,
             line: Line::new(&made.limits),
         }
+    }
+
+    /// Looks whether it may be reached, without asking it anything.
+    ///
+    /// # Errors
+    /// What is wrong with its address.
+    pub async fn check(&self) -> Result<(), net::Error> {
+        self.provider.check().await
     }
 
     /// The names of the models that it has.

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod adoption;
 pub mod agents;
+pub mod aliases;
 pub mod app;
 pub mod approvals;
 pub mod audit;
@@ -33,6 +34,7 @@ pub mod policy;
 pub mod prices;
 pub mod profile;
 pub mod proof;
+pub mod providers;
 pub mod purge;
 pub mod resets;
 mod retry;

@@ -9,6 +9,7 @@
 )]
 
 pub mod agents;
+pub mod aliases;
 pub mod approvals;
 pub mod artifacts;
 pub mod audit;
@@ -42,6 +43,7 @@ pub mod payloads;
 pub mod persons;
 pub mod policy;
 pub mod prices;
+pub mod providers;
 pub mod purge;
 mod readers;
 pub mod run_hosts;

@@ -3,10 +3,12 @@
 use super::args::Output;
 use super::{Exit, data, station};
 use crate::config::Config;
+use crate::domain::provider::Preset;
 use crate::domain::time::{Clock as _, SystemClock};
 use crate::runtime::Sandbox;
 use crate::runtime::components::compiler_fingerprint;
 use crate::services::security_check::{Finding, Verdict, findings};
+use crate::store::providers::{self, Stored};
 use crate::store::{self, Check, Store};
 use crate::telemetry::text;
 
@@ -34,8 +36,8 @@ pub async fn doctor(config: Config, output: Output) -> anyhow::Result<Exit> {
         Err(error) => report.problem("settings", error.to_string(), "Change what it names."),
     }
     sandbox(&mut report, config.runtime.slots);
-    models(&mut report, &config);
     let store = opened(&mut report, &config).await;
+    models(&mut report, &config, store.as_ref()).await;
     report.0.extend(findings(&config, store.as_ref(), SystemClock.now()).await);
     if let Some(store) = store {
         database(&mut report, store).await;
@@ -81,22 +83,44 @@ fn sandbox(report: &mut Report, slots: u32) {
     }
 }
 
-fn models(report: &mut Report, config: &Config) {
-    match crate::llm::Models::from_settings(&config.models) {
-        Ok(models) => {
-            let names: Vec<&str> = models.names().collect();
-            if names.is_empty() {
-                report.warning(
-                    "models",
-                    "none configured; agents that ask one fail",
-                    "Add a section [models.default] to the settings.",
-                );
-            } else {
-                report.ok("models", names.join(", "));
-            }
+/// Models of the settings, and the providers that people have added.
+async fn models(report: &mut Report, config: &Config, store: Option<&Store>) {
+    let configured = match crate::llm::Models::from_settings(&config.models) {
+        Ok(models) => models.names().map(str::to_owned).collect::<Vec<_>>(),
+        Err(error) => {
+            report.problem("models", error.to_string(), "Change what it names.");
+            return;
         }
-        Err(error) => report.problem("models", error.to_string(), "Change what it names."),
+    };
+    let added = match store {
+        None => Vec::new(),
+        Some(store) => match store.read(providers::all).await {
+            Ok(added) => added,
+            Err(error) => {
+                report.problem("models", error.to_string(), "Look at the database's own lines.");
+                return;
+            }
+        },
+    };
+    let wants_key = |provider: &&Stored| provider.key.is_none() && Preset::of(&provider.preset).is_some_and(|preset| preset.wants_key);
+    let without: Vec<&str> = added.iter().filter(wants_key).map(|provider| provider.name.as_str()).collect();
+    if !without.is_empty() {
+        let text = format!("without a key: {}", without.join(", "));
+        report.warning("providers", text, "Give them their keys under Settings → Models.");
     }
+    if configured.is_empty() && added.is_empty() {
+        report.warning(
+            "models",
+            "none; agents that ask one fail",
+            "Add a provider under Settings → Models, or a section [models.default] to the settings.",
+        );
+        return;
+    }
+    let mut parts = configured;
+    if !added.is_empty() {
+        parts.push(format!("{} providers under Settings → Models", added.len()));
+    }
+    report.ok("models", parts.join(", "));
 }
 
 /// The store, where there is one; beside a station that serves it, for reading.

@@ -15,7 +15,7 @@ use crate::domain::price::Tariff;
 
 /// Tries of one call to one model, beside the one that repairs its reply.
 const TRIES_MAX: u32 = 3;
-const BACKOFF_BASE: Duration = Duration::from_millis(500);
+const BACKOFF_BASE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 500 });
 const BACKOFF_CAP: Duration = Duration::from_secs(20);
 /// Where another model could be asked instead, longer than this is not waited.
 const PAUSE_BEFORE_ANOTHER_MAX: Duration = Duration::from_secs(5);

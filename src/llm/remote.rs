@@ -16,7 +16,7 @@ use crate::domain::chat::ChatRequest;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::money::Usage;
 use crate::domain::provider::ProviderLimits;
-use crate::net::{NoAnswer, Stream, Upstream, sse};
+use crate::net::{self, NoAnswer, Stream, Upstream, sse};
 
 /// Bytes of an error's body that are read.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
@@ -246,6 +246,10 @@ impl<D: Dialect> Provider for Remote<D> {
 
     fn chat<'a>(&'a self, request: &'a ChatRequest, mut options: ChatOptions<'a>) -> BoxFuture<'a, Result<Answer, Failed>> {
         async move { self.once(request, &mut options).await }.boxed()
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), net::Error>> {
+        self.upstream.check().boxed()
     }
 
     fn models<'a>(&'a self, key: Option<&'a Secret>, within: Duration) -> BoxFuture<'a, Result<Vec<String>, Unlisted>> {

@@ -13,6 +13,7 @@ use super::auth::Auth;
 use super::dispatcher::{self, Dispatcher};
 use super::feed::Feed;
 use super::mail::Mail;
+use super::models::Registry;
 use super::sealing::Sealing;
 use super::supervisor::Supervisor;
 use super::versions::Versions;
@@ -78,7 +79,10 @@ pub struct Inner {
     pub config: Config,
     pub clock: SharedClock,
     pub store: Store,
+    /// Of the settings.
     pub models: Models,
+    /// Providers and aliases that people have set.
+    pub registry: Registry,
     pub client: net::Client,
     /// Of model providers, and of hosts for each organization.
     pub breakers: Breakers<Callee>,
@@ -187,6 +191,7 @@ impl App {
         let mail = Mail::new(&config.mail)?;
         let breakers = Breakers::new(clock.clone());
         let prices = prices::Prices::load(&store).await?;
+        let registry = Registry::load(&store, &client).await?;
         let started_at = clock.now();
         let node = NodeId::new(clock.now());
         Ok(Self(Arc::new(Inner {
@@ -194,6 +199,7 @@ impl App {
             clock,
             store,
             models,
+            registry,
             client,
             breakers,
             auth,

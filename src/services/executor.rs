@@ -11,6 +11,7 @@ mod policing;
 mod port;
 mod retry;
 mod summary;
+mod under_way;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -408,6 +408,8 @@ fn statements() -> Vec<&'static str> {
     all.extend(keys::SQL);
     all.extend(orgs::SQL);
     all.extend(workspaces::SQL);
+    all.extend(providers::SQL);
+    all.extend(aliases::SQL);
     all.extend(usage::SQL);
     all.extend(purge::SQL);
     all.extend(forks::SQL);

@@ -13,6 +13,7 @@ use crate::domain::manifest::RuntimeKind;
 use crate::domain::notification::{ChannelKind, Tone};
 use crate::domain::permission::{PrincipalKind, Role};
 use crate::domain::plan::Plan;
+use crate::domain::provider::ProviderKind;
 use crate::domain::run::{Environment, Holds, RunState, Trigger, WakeOn};
 use crate::domain::time::Timestamp;
 use crate::domain::wait::{ApprovalKind, ApprovalState, OnTimeout, Verb};
@@ -86,6 +87,7 @@ codes_as_text!(
     ApprovalKind,
     ApprovalState,
     OnTimeout,
+    ProviderKind,
     Verb
 );
 

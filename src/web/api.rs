@@ -12,16 +12,19 @@ pub mod events;
 pub mod fork;
 pub mod holds;
 pub mod idempotency;
+mod if_match;
 pub mod invitations;
 pub mod keys;
 pub mod me;
 pub mod members;
 pub mod messages;
 pub mod notifications;
+pub mod models;
 pub mod orgs;
 pub mod persons;
 pub mod policy;
 pub mod prices;
+pub mod providers;
 pub mod reset_links;
 pub mod roles;
 pub mod run_hosts;
@@ -42,7 +45,7 @@ use serde::Serialize;
 use super::assets::is_known;
 use super::problem::Problem;
 use crate::domain::error::ErrorCode;
-use crate::domain::id::{ApprovalId, BudgetId, InvitationId, PriceId, PrincipalId, RunId};
+use crate::domain::id::{ApprovalId, BudgetId, InvitationId, PriceId, PrincipalId, ProviderId, RunId};
 use crate::domain::permission::{Actor, Credential};
 
 /// The names in a route's address.
@@ -101,6 +104,14 @@ impl Segments {
     /// What is no budget's id is not found, like one that is not there.
     pub fn budget(&self) -> Result<BudgetId, Problem> {
         self.text("budget").parse().map_err(|_| Problem::not_found())
+    }
+
+    /// The model provider that the address names.
+    ///
+    /// # Errors
+    /// What is no provider's id is not found, like one that is not there.
+    pub fn provider(&self) -> Result<ProviderId, Problem> {
+        self.text("provider").parse().map_err(|_| Problem::not_found())
     }
 
     /// The invitation that the address names.

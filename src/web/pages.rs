@@ -57,12 +57,13 @@ fn shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<S
 
 /// The frame of a page of the settings: of the organization, and for station admins of the station.
 fn settings_shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<String>, here: &str) -> Shell {
-    let pages: [(&str, &str, Permission); 11] = [
+    let pages: [(&str, &str, Permission); 12] = [
         ("/settings", "Organization", Permission::OrgRead),
         ("/settings/workspaces", "Workspaces", Permission::OrgRead),
         ("/settings/members", "Members", Permission::OrgRead),
         ("/settings/roles", "Roles", Permission::OrgRead),
         ("/settings/keys", "Keys and services", Permission::KeysManage),
+        ("/settings/models", "Models", Permission::ModelsRead),
         ("/settings/policy", "Policy", Permission::PolicyRead),
         ("/settings/audit", "Audit log", Permission::AuditRead),
         ("/station/orgs", "All organizations", Permission::StationManage),
@@ -129,6 +130,11 @@ fn notice(request: &HttpRequest) -> Option<Notice> {
         "paused" => "Paused. It goes on where it stood when someone resumes it.",
         "resumed" => "It goes on.",
         "saved" => "Saved.",
+        "provider-created" => "The provider is there. Test the connection, then set an alias.",
+        "provider-tested" => "It answers.",
+        "provider-removed" => "The provider and its key are gone.",
+        "alias-set" => "Set. It holds from the next call.",
+        "alias-removed" => "The alias is gone.",
         "switched" => "You are at work here now.",
         "left" => "You are no member any more. Your runs there wait until somebody adopts them.",
         "transferred" => "Handed over. You are an admin of the organization now.",

@@ -6,6 +6,7 @@ mod audit;
 mod costs;
 mod keys;
 mod members;
+mod models;
 mod money;
 mod orgs;
 mod policy;
@@ -136,6 +137,7 @@ pub fn table() -> Vec<Line> {
     lines.extend(keys::lines());
     lines.extend(policy::lines());
     lines.extend(money::lines());
+    lines.extend(models::lines());
     lines.extend(audit::lines());
     lines.extend(costs::lines());
     lines.extend(station::lines());

@@ -17,7 +17,7 @@ before(async () => {
   await page.context().close();
   paths = ['/', '/runs', '/agents', '/agents/talker', ...['runs', 'source', 'manifest', 'versions'].map((tab) => `/agents/talker?tab=${tab}`), '/agents/talker/run',
     '/agents/talker/versions/new', '/agents/new', '/agents/new?mode=upload',
-    '/settings', '/settings/workspaces', '/settings/members', '/settings/roles', '/settings/keys', '/settings/policy', '/settings/policy/versions', '/settings/audit',
+    '/settings', '/settings/workspaces', '/settings/members', '/settings/roles', '/settings/keys', '/settings/models', '/settings/models/providers/new', '/settings/models/aliases/default', '/settings/policy', '/settings/policy/versions', '/settings/audit',
     '/station/orgs', '/station/mail', '/station/security', '/station/audit', '/account', '/account/sign-in', '/account/sessions', '/account/keys', '/account/data', '/docs/api', '/prove', '/switch',
     `/runs/${run}`, `/runs/${run}?at=200#e=5`];
 });

@@ -85,7 +85,7 @@ test('what waits for a decision is decided', async () => {
 
 const paths = [
   '/', '/runs', '/agents', '/agents/talker', '/agents/talker/run', '/agents/new', '/sessions', '/sessions/new', '/approvals', '/dead-letters',
-  '/settings', '/settings/workspaces', '/settings/members', '/settings/roles', '/settings/keys', '/settings/policy', '/settings/policy/versions', '/settings/audit',
+  '/settings', '/settings/workspaces', '/settings/members', '/settings/roles', '/settings/keys', '/settings/models', '/settings/models/providers/new', '/settings/models/aliases/default', '/settings/policy', '/settings/policy/versions', '/settings/audit',
   '/station/orgs', '/station/mail', '/station/security', '/station/audit', '/account', '/account/sign-in', '/account/sessions', '/account/keys', '/account/data', '/docs/api', '/prove', '/switch',
 ];
 

@@ -28,6 +28,7 @@ mod keys;
 mod mail;
 mod matrix;
 mod members;
+mod models;
 mod openapi;
 mod orgs;
 mod pages;

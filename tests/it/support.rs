@@ -7,6 +7,7 @@ pub mod http;
 pub mod journal;
 pub mod orgs;
 pub mod program;
+pub mod provider;
 pub mod site;
 pub mod smtp;
 

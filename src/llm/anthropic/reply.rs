@@ -137,7 +137,7 @@ impl Call {
 }
 
 /// What has arrived so far.
-pub(super) struct Assembly {
+pub(in crate::llm) struct Assembly {
     reply_tool: Option<ReplyTool>,
     model: String,
     text: String,
@@ -153,7 +153,7 @@ pub(super) struct Assembly {
 }
 
 impl Assembly {
-    pub fn new(reply_tool: Option<ReplyTool>) -> Self {
+    pub(super) fn new(reply_tool: Option<ReplyTool>) -> Self {
         Self {
             reply_tool,
             model: String::new(),

@@ -107,7 +107,7 @@ impl From<WireUsage> for Usage {
 
 /// What has arrived so far.
 #[derive(Default)]
-pub(super) struct Assembly {
+pub(in crate::llm) struct Assembly {
     model: Option<String>,
     content: String,
     /// Bytes of thoughts, which are paid for and not kept.

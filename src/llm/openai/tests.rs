@@ -1,50 +1,19 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::*;
-use crate::config::secret::Secret;
-use crate::domain::chat::{ChatMessage, ChatRole, ChatTool, FinishReason, Show, ToolCall};
+use crate::config::settings::ApiKey;
+use crate::domain::chat::{ChatMessage, ChatRequest, ChatRole, ChatTool, FinishReason, ToolCall};
+use crate::domain::failure::FailureCode;
+use crate::domain::money::Usage;
+use crate::domain::price::Tariff;
+use crate::domain::provider::ProviderKind;
+use crate::llm::test_support::{ask_model, ask_server, limits, model, request};
+use crate::llm::{Answer, Failed};
 use crate::net::test_server::{Answer as Bytes, TestServer, answer, stream};
 
-fn request() -> ChatRequest {
-    ChatRequest {
-        model: "default".to_owned(),
-        messages: vec![ChatMessage {
-            role: ChatRole::User,
-            content: "Hello there".to_owned(),
-            tool_calls: vec![],
-            tool_call_id: None,
-        }],
-        tools: vec![],
-        tool_choice: None,
-        response_schema: None,
-        max_output_tokens: None,
-        temperature: None,
-        stop: vec![],
-        show: Show::None,
-    }
-}
-
-/// What came of asking: the outcome and the text that streamed.
 async fn ask_for(server: &TestServer, request: &ChatRequest, timeout: Duration) -> (Result<Answer, Failed>, String) {
-    let mut provider = OpenAi::new(&server.url("/v1/"), ApiKey::Set(Secret::new("sk-secret"))).unwrap();
-    provider.patience = Patience {
-        backoff_base: Duration::from_millis(1),
-        idle: Duration::from_millis(300),
-        first_byte: Duration::from_millis(300),
-        ..PATIENCE
-    };
-    let mut text = String::new();
-    let mut deltas = |delta: &str| text.push_str(delta);
-    let options = ChatOptions {
-        model: "big-model",
-        max_output_tokens: 100,
-        timeout,
-        deltas: &mut deltas,
-    };
-    let outcome = provider.chat(request, options).await;
-    (outcome, text)
+    ask_server(ProviderKind::Openai, server, request, timeout).await
 }
 
 async fn ask(server: &TestServer) -> (Result<Answer, Failed>, String) {
@@ -335,13 +304,31 @@ async fn a_schema_that_is_no_json_is_the_callers_fault() {
 
 #[tokio::test]
 async fn without_its_key_nothing_is_sent() {
-    let provider = OpenAi::new("http://127.0.0.1:9", ApiKey::Missing("set MODEL_KEY".to_owned())).unwrap();
-    let options = ChatOptions {
-        model: "m",
-        max_output_tokens: 1,
-        timeout: Duration::from_secs(1),
-        deltas: &mut |_| {},
-    };
-    let failed = provider.chat(&request(), options).await.unwrap_err();
+    let missing = ApiKey::Missing("set MODEL_KEY".to_owned());
+    let model = model(ProviderKind::Openai, "http://127.0.0.1:9", missing, limits());
+    let failed = ask_model(&model, &request(), &Tariff::FREE, 0).await.0.unwrap_err();
     assert!(failed.failure.message.contains("MODEL_KEY"));
+}
+
+#[tokio::test]
+async fn time_to_the_first_words_and_between_two_are_apart_and_signs_of_life_are_no_words() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+    let role = events(&[delta(json!({ "role": "assistant", "content": "" }))]);
+    let begun = Instant::now();
+    let server = TestServer::start(vec![Bytes::Hang(format!("{head}{role}: still there\n\n").into_bytes())]).await;
+    let failed = ask(&server).await.0.unwrap_err();
+    assert_eq!((failed.failure.code, server.asked().len()), (FailureCode::Timeout, 3));
+    assert!(begun.elapsed() >= Duration::from_millis(900), "three tries of 300 ms each");
+    let words = events(&[delta(json!({ "reasoning_content": "hm" })), delta(json!({ "content": "Good" }))]);
+    let server = TestServer::start(vec![Bytes::Hang(format!("{head}{words}").into_bytes())]).await;
+    let failed = ask(&server).await.0.unwrap_err();
+    assert_eq!((failed.failure.code, server.asked().len()), (FailureCode::Timeout, 1));
+    assert!(failed.begun && failed.usage.output_tokens == 2, "{failed:?}");
+}
+
+#[tokio::test]
+async fn where_nobody_listens_nothing_was_used() {
+    let model = model(ProviderKind::Openai, "http://127.0.0.1:9", ApiKey::None, limits());
+    let failed = ask_model(&model, &request(), &Tariff::FREE, 0).await.0.unwrap_err();
+    assert_eq!((failed.failure.code, failed.usage), (FailureCode::Unavailable, Usage::default()));
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::chat::{ChatMessage, Show, ToolCall};
+use crate::llm::SoFar;
 
 fn message(role: ChatRole, content: &str) -> ChatMessage {
     ChatMessage {
@@ -39,8 +40,10 @@ async fn ask_within(
     let options = ChatOptions {
         model: "m",
         max_output_tokens,
-        timeout,
+        key: None,
+        deadline: Instant::now() + timeout,
         deltas: &mut deltas,
+        so_far: &SoFar::default(),
     };
     let outcome = provider.chat(request, options).await;
     (outcome, said)

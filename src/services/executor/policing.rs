@@ -62,7 +62,7 @@ impl Batch<'_> {
     pub(super) fn most_micros(&self, call: &Call) -> u64 {
         match call {
             Call::ModelsChat(request) => {
-                models::find(self.app, self.caller.scope(), &request.model).map_or(0, |model| model.worst_case_micros(request))
+                models::find(self.app, self.caller.scope(), &request.model).map_or(0, |chain| chain.worst_case_micros(request))
             }
             _ => 0,
         }

@@ -18,8 +18,10 @@ use super::super::{models, waits};
 use super::begin::Batch;
 use super::caller::{Caller, Rights};
 use super::children::{Asked, Startable};
+use super::under_way::{UnderWay, try_of};
 use super::{effects, summary};
 use crate::domain::call::{Call, CallResult};
+use crate::domain::chat::ChatRequest;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::hex;
 use crate::domain::id::RunId;
@@ -62,6 +64,8 @@ pub(super) struct RunPort {
     place: Mutex<Option<Place>>,
     /// Whom the requests that are under way have reached, by call and place among those made at once.
     trails: Mutex<HashMap<(u32, u32), Trail>>,
+    /// Model calls that were sent and have no result yet.
+    under_way: UnderWay,
 }
 
 /// What came of looking at the calls that wait.
@@ -149,6 +153,7 @@ impl RunPort {
             stop,
             place: Mutex::new(None),
             trails: Mutex::default(),
+            under_way: UnderWay::default(),
         }
     }
 
@@ -323,7 +328,8 @@ fn reservation(app: &App, caller: &Caller, intended: &Intended, now: Timestamp) 
     let Call::ModelsChat(request) = &intended.pending.call else {
         return None;
     };
-    let model = models::find(app, caller.scope(), &request.model)?;
+    let chain = models::find(app, caller.scope(), &request.model).ok()?;
+    let model = chain.first()?;
     let entry = &intended.pending.entry;
     Some(ledger::Reservation {
         run: caller.run,
@@ -336,7 +342,7 @@ fn reservation(app: &App, caller: &Caller, intended: &Intended, now: Timestamp) 
         tries: intended.tries,
         provider: model.provider().to_owned(),
         model: model.provider_model.clone(),
-        reserved_micros: model.worst_case_micros(request),
+        reserved_micros: chain.worst_case_micros(request),
         at: now,
     })
 }
@@ -491,7 +497,9 @@ impl Port for RunPort {
                     let (segment, call, sub) = (entry.segment, entry.call.unwrap_or(0), entry.sub);
                     let tries = intended.tries;
                     let show = |text: &str| self.publisher.delta(segment, call, sub, tries, text);
-                    effects::chat(&self.app, self.caller.scope(), request, &show).await
+                    let reserved = self.worst_case(request);
+                    let progress = self.under_way.begin(intended);
+                    effects::chat(&self.app, &self.caller, request, reserved, &progress, &show).await
                 }
                 Call::ToolsCall { name, arguments } => self.perform_tool(&intended.pending, name, arguments).await,
                 other => {
@@ -502,10 +510,12 @@ impl Port for RunPort {
         })
     }
 
-    fn finish(&self, intended: Intended, performed: Performed, at: Timestamp) -> BoxFuture<'_, Result<CallResult, PortError>> {
+    fn finish(&self, intended: Intended, mut performed: Performed, at: Timestamp) -> BoxFuture<'_, Result<CallResult, PortError>> {
         Box::pin(async move {
+            let ended = try_of(&intended);
             let Intended { pending, tries } = intended;
             let PendingCall { call, mut entry, .. } = pending;
+            self.under_way.end(ended, &mut performed.charged);
             let settlement = self.settlement(&call, &performed);
             entry.at = at;
             entry.phase = Phase::End;
@@ -569,13 +579,18 @@ impl Port for RunPort {
 }
 
 impl RunPort {
+    /// The most that a model call can cost now.
+    fn worst_case(&self, request: &ChatRequest) -> u64 {
+        models::find(&self.app, self.caller.scope(), &request.model).map_or(0, |chain| chain.worst_case_micros(request))
+    }
+
     /// What a model call is settled at. A call that was given up is settled at its full reservation, which is all that is known.
     fn settlement(&self, call: &Call, performed: &Performed) -> Option<summary::Spent> {
         let Call::ModelsChat(request) = call else { return None };
         let charge = match &performed.charged {
             Charged::Known(charge) => charge.clone(),
             Charged::Unknown => Charge {
-                cost_micros: models::find(&self.app, self.caller.scope(), &request.model)?.worst_case_micros(request),
+                cost_micros: self.worst_case(request),
                 estimated: true,
                 ..Charge::default()
             },

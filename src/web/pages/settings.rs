@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod keys;
 pub mod members;
+pub mod models;
 pub mod organization;
 pub mod policy;
 pub mod roles;
