@@ -31,6 +31,7 @@ pub mod policy;
 pub mod profile;
 pub mod proof;
 pub mod purge;
+pub mod redaction;
 pub mod resets;
 mod retry;
 pub mod runs;

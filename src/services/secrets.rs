@@ -1,8 +1,14 @@
 //! Secrets at rest: sealed by the organization's data key, which the master key seals. Values come in and go out to whoever sends them;
 //! nothing here shows one.
 
+mod agents;
 mod owned;
+mod value;
 
+pub use self::agents::{
+    Change, Info, NOTE_BYTES_MAX, NewSecret, Of, Value, ValueSource, Version, change, create, delete, destroy, get, list, rotate,
+};
+pub use self::value::value;
 pub use self::owned::{Owned, open, put_owned, remove};
 use super::sealing::Keyring;
 use super::{App, Error};

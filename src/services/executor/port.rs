@@ -11,11 +11,13 @@ use super::super::Error;
 use super::super::agents::load_version;
 use super::super::app::App;
 use super::super::feed::Publisher;
+use super::super::redaction::Pieces;
 use super::super::warm::{Fence, KEPT_FOR, Place};
 use super::super::{models, waits};
 use super::begin::Batch;
 use super::caller::{Caller, Rights};
 use super::children::{Asked, Startable};
+use super::secrets::RunSecrets;
 use super::{effects, summary};
 use crate::domain::call::{Call, CallResult};
 use crate::domain::failure::{Failure, FailureCode};
@@ -49,6 +51,7 @@ pub(super) struct RunPort {
     app: App,
     caller: Caller,
     rights: Rights,
+    secrets: Arc<RunSecrets>,
     publisher: Arc<Publisher>,
     /// Of the current turn.
     used: Arc<Mutex<Used>>,
@@ -104,7 +107,7 @@ impl RunPort {
         app: &App,
         run: &Claimed,
         segment: &Segment,
-        rights: Rights,
+        (rights, secrets): (Rights, Arc<RunSecrets>),
         publisher: Arc<Publisher>,
         active: Arc<ActiveTime>,
         (fence, stop): (Fence, Stop),
@@ -137,6 +140,7 @@ impl RunPort {
             app: app.clone(),
             caller,
             rights,
+            secrets,
             publisher,
             used,
             base,
@@ -411,8 +415,9 @@ impl Port for RunPort {
         self.app.clock.now()
     }
 
-    fn enqueue(&self, entries: Vec<NewEntry>) -> BoxFuture<'_, Result<(), PortError>> {
+    fn enqueue(&self, mut entries: Vec<NewEntry>) -> BoxFuture<'_, Result<(), PortError>> {
         Box::pin(async move {
+            self.secrets.clean_entries(&mut entries);
             let caller = self.caller();
             let pending = self
                 .app
@@ -435,8 +440,10 @@ impl Port for RunPort {
         })
     }
 
-    fn begin(&self, before: Vec<NewEntry>, calls: Vec<PendingCall>) -> BoxFuture<'_, Result<Vec<Begun>, PortError>> {
+    fn begin(&self, mut before: Vec<NewEntry>, mut calls: Vec<PendingCall>) -> BoxFuture<'_, Result<Vec<Begun>, PortError>> {
         Box::pin(async move {
+            self.secrets.clean_entries(&mut before);
+            calls.iter_mut().for_each(|call| self.secrets.clean_call(call));
             let startable = self.startable(calls.iter()).await?;
             CrashPoint::BeforeIntent.pass();
             let now = self.now();
@@ -482,13 +489,20 @@ impl Port for RunPort {
                 Call::HttpSend(request) => {
                     let key = policy::idempotency_header(self.rights.granted(), &intended.pending.call)
                         .map(|header| (header.to_owned(), self.idempotency_key(entry, intended.pending.generation)));
-                    effects::http(&self.app, self.caller.org, &self.rights, request, key).await
+                    effects::http(&self.app, &self.caller, &self.rights, &self.secrets, request, key).await
                 }
                 Call::ModelsChat(request) => {
                     let (segment, call, sub) = (entry.segment, entry.call.unwrap_or(0), entry.sub);
                     let tries = intended.tries;
-                    let show = |text: &str| self.publisher.delta(segment, call, sub, tries, text);
-                    effects::chat(&self.app, self.caller.scope(), request, &show).await
+                    let (redactor, pieces) = (self.secrets.redactor(), Mutex::new(Pieces::default()));
+                    let show = |text: &str| {
+                        let shown = pieces.lock().unwrap_or_else(PoisonError::into_inner).push(&redactor, text);
+                        if let Some(text) = shown {
+                            self.publisher.delta(segment, call, sub, tries, &text);
+                        }
+                    };
+                    self.secrets
+                        .clean(effects::chat(&self.app, self.caller.scope(), request, &show).await)
                 }
                 other => {
                     let text = format!("{} has no effect outside this station", other.function());

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::super::caller::Rights;
+use super::super::caller::{Caller, Rights};
+use super::super::secrets::{Filled, RunSecrets};
 use super::{is_trouble, resting};
 use crate::domain::call::{Body, CallResult, HttpHeader, HttpRequest, HttpResponse, Reply};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::OrgId;
 use crate::domain::limits::HTTP_BODY_BYTES_MAX;
-use crate::domain::policy;
 use crate::net;
 use crate::runtime::ports::Performed;
 use crate::services::app::{App, Callee};
@@ -16,23 +16,23 @@ use crate::services::app::{App, Callee};
 /// Time that a request may take where the agent names none.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Sends a request to a granted host.
+/// Sends a request to a granted host. Secrets are put in last, and taken out of what comes back first.
 pub(in super::super) async fn http(
     app: &App,
-    org: OrgId,
+    caller: &Caller,
     rights: &Rights,
+    secrets: &RunSecrets,
     request: &HttpRequest,
     key: Option<(String, String)>,
 ) -> Performed {
-    // The placeholder itself must never leave: the other side would take it for the secret.
-    if let Some(name) = policy::secrets_of(request).first() {
-        let text = format!("the request names the secret “{name}”, and the station has no such secret to put there; nothing was sent");
-        return Performed::free(CallResult::Failed(Failure::new(FailureCode::NotFound, text)));
-    }
-    Performed::free(match send(app, org, rights, request, key).await {
+    let sent = match secrets.fill(app, caller, rights, request).await {
+        Ok(filled) => send(app, caller.org, rights, &filled, key).await,
+        Err(failure) => Err(failure),
+    };
+    secrets.clean(Performed::free(match sent {
         Ok(response) => CallResult::Ok(Reply::Http(response)),
         Err(failure) => CallResult::Failed(failure),
-    })
+    }))
 }
 
 fn host_of(url: &str) -> String {
@@ -45,9 +45,10 @@ async fn send(
     app: &App,
     org: OrgId,
     rights: &Rights,
-    request: &HttpRequest,
+    filled: &Filled<'_>,
     key: Option<(String, String)>,
 ) -> Result<HttpResponse, Failure> {
+    let request: &HttpRequest = &filled.request;
     let body = match &request.body {
         None => None,
         Some(body) => Some(
@@ -73,7 +74,7 @@ async fn send(
         if is_first(method, url) {
             rights.reach(url, method)
         } else {
-            rights.follow(url, method)
+            rights.follow(url, method) && filled.may_go(method, url)
         }
     };
     let timeout = request.timeout_ms.map_or(HTTP_TIMEOUT, |ms| Duration::from_millis(u64::from(ms)));
