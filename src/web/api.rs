@@ -22,6 +22,7 @@ pub mod policy;
 pub mod reset_links;
 pub mod roles;
 pub mod runs;
+pub mod secrets;
 pub mod service_principals;
 pub mod stream;
 pub mod verify;

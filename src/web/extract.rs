@@ -66,7 +66,7 @@ pub trait Grants: 'static {
 
 permissions! {
     OverviewRead AgentsRead AgentsWrite RunsRead RunsStart RunsCancel RunsMessage ApprovalsRead ApprovalsDecide OrgRead OrgManage OrgOwn
-    MembersManage KeysOwn KeysManage PolicyRead PolicyManage AuditRead StationManage
+    MembersManage KeysOwn KeysManage PolicyRead PolicyManage AuditRead SecretsRead SecretsManage StationManage
 }
 
 /// The route is for everyone; who is asking is known where they are.

@@ -55,13 +55,14 @@ fn shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<S
 
 /// The frame of a page of the settings: of the organization, and for station admins of the station.
 fn settings_shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<String>, here: &str) -> Shell {
-    let pages: [(&str, &str, Permission); 11] = [
+    let pages: [(&str, &str, Permission); 12] = [
         ("/settings", "Organization", Permission::OrgRead),
         ("/settings/workspaces", "Workspaces", Permission::OrgRead),
         ("/settings/members", "Members", Permission::OrgRead),
         ("/settings/roles", "Roles", Permission::OrgRead),
         ("/settings/keys", "Keys and services", Permission::KeysManage),
         ("/settings/policy", "Policy", Permission::PolicyRead),
+        ("/settings/secrets", "Secrets", Permission::SecretsRead),
         ("/settings/audit", "Audit log", Permission::AuditRead),
         ("/station/orgs", "All organizations", Permission::StationManage),
         ("/station/mail", "Mail", Permission::StationManage),
@@ -136,6 +137,10 @@ fn notice(request: &HttpRequest) -> Option<Notice> {
         "plan-changed" => "The plan is changed, from now on.",
         "workspace-created" => "The workspace is there.",
         "workspace-deleted" => "The workspace is gone; what was in it is being deleted.",
+        "secret-made" => "The secret is set. Its value is never shown again.",
+        "secret-rotated" => "The new value is set. Runs send it from their next call.",
+        "secret-destroyed" => "The version is destroyed.",
+        "secret-removed" => "The secret is removed. Requests that name it fail from now on.",
         "cancelled" => "Asked it to stop.",
         "policy-stored" => "Stored. It holds from the next call of every run.",
         _ => return None,

@@ -7,6 +7,7 @@ mod keys;
 mod members;
 mod orgs;
 mod policy;
+mod secrets;
 mod station;
 
 use std::collections::BTreeMap;
@@ -133,6 +134,7 @@ pub fn table() -> Vec<Line> {
     lines.extend(members::lines());
     lines.extend(keys::lines());
     lines.extend(policy::lines());
+    lines.extend(secrets::lines());
     lines.extend(audit::lines());
     lines.extend(station::lines());
     lines

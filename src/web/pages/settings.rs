@@ -6,4 +6,5 @@ pub mod members;
 pub mod organization;
 pub mod policy;
 pub mod roles;
+pub mod secrets;
 pub mod workspaces;
