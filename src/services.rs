@@ -20,6 +20,7 @@ pub mod invitations;
 pub mod javascript;
 pub mod keys;
 pub mod mail;
+pub mod master_key;
 pub mod members;
 pub mod models;
 pub mod orgs;

@@ -32,7 +32,9 @@ impl PointedTo {
         let rest = name.strip_prefix(ENV_SECRET_PREFIX).unwrap_or_default();
         let fits = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
         if rest.is_empty() || name.len() > 128 || !rest.bytes().all(fits) {
-            return Err(format!("name a variable such as {ENV_SECRET_PREFIX}TOKEN: it must begin with {ENV_SECRET_PREFIX}"));
+            return Err(format!(
+                "name a variable such as {ENV_SECRET_PREFIX}TOKEN: it must begin with {ENV_SECRET_PREFIX}"
+            ));
         }
         Ok(())
     }
@@ -57,7 +59,9 @@ impl PointedTo {
     pub fn variable(&self, name: &str) -> Result<Secret, String> {
         Self::check_variable(name)?;
         let value = self.variables.get(name).filter(|value| !value.expose().is_empty());
-        value.cloned().ok_or_else(|| format!("the variable {name} is not set where the station runs"))
+        value
+            .cloned()
+            .ok_or_else(|| format!("the variable {name} is not set where the station runs"))
     }
 
     /// A file's text as it is now, without the line break at its end.
@@ -77,8 +81,12 @@ impl PointedTo {
         let unreadable = |_| format!("the file {name} in security.secrets_dir cannot be read as text");
         let mut text = zeroize::Zeroizing::new(String::new());
         let file = std::fs::File::open(path).map_err(unreadable)?;
-        file.take(SECRET_BYTES_MAX as u64 + 2).read_to_string(&mut text).map_err(unreadable)?;
-        let value = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+        file.take(SECRET_BYTES_MAX as u64 + 2)
+            .read_to_string(&mut text)
+            .map_err(unreadable)?;
+        let value = text
+            .strip_suffix('\n')
+            .map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
         if value.is_empty() || value.len() > SECRET_BYTES_MAX {
             return Err(format!("the file {name} is empty, or larger than {SECRET_BYTES_MAX} bytes"));
         }
@@ -107,7 +115,12 @@ mod tests {
         let places = PointedTo::find(&environment, None, &settings);
         assert_eq!(places.variable("AGENTSTATION_SECRET_TOKEN").unwrap().expose(), "from-a-variable");
         assert_eq!(places.file("token").unwrap().expose(), "from-a-file");
-        for name in ["AGENTSTATION_MASTER_KEY", "AGENTSTATION_SECRET_", "AGENTSTATION_SECRET_OTHER", "PATH"] {
+        for name in [
+            "AGENTSTATION_MASTER_KEY",
+            "AGENTSTATION_SECRET_",
+            "AGENTSTATION_SECRET_OTHER",
+            "PATH",
+        ] {
             assert!(places.variable(name).is_err(), "{name}");
         }
         let absolute = inside.join("token");

@@ -68,10 +68,16 @@ impl Binding {
             name == "*" || !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(|c| c.is_whitespace() || c.is_control())
         };
         if self.agents.is_empty() || self.agents.len() > BINDINGS_MAX || !self.agents.iter().all(|name| is_agent(name)) {
-            return Some(("agents", format!("name 1 to {BINDINGS_MAX} agents, or * for every agent whose manifest grants the secret")));
+            return Some((
+                "agents",
+                format!("name 1 to {BINDINGS_MAX} agents, or * for every agent whose manifest grants the secret"),
+            ));
         }
         if !manifest::is_host_pattern(&self.host) {
-            return Some(("host", format!("“{}” is no host: write example.com, *.example.com or example.com:8443", self.host)));
+            return Some((
+                "host",
+                format!("“{}” is no host: write example.com, *.example.com or example.com:8443", self.host),
+            ));
         }
         if self.methods.len() > METHODS.len() || !self.methods.iter().all(|method| METHODS.contains(&method.as_str())) {
             return Some(("methods", format!("they must be of {}; none is all", METHODS.join(", "))));

@@ -148,7 +148,9 @@ impl Redactor {
     fn look_at(&self, view: &View, found: &mut Vec<(Range<usize>, usize)>) {
         let matches = self.patterns.iter().flat_map(|patterns| patterns.find_iter(&view.bytes));
         for each in matches {
-            let Some(pattern) = self.patterns_of.get(each.pattern().as_usize()) else { continue };
+            let Some(pattern) = self.patterns_of.get(each.pattern().as_usize()) else {
+                continue;
+            };
             let digit = |at: Option<usize>| at.and_then(|at| view.bytes.get(at)).is_some_and(|&byte| is_base64(byte));
             let (mut start, mut end) = (each.start(), each.end());
             for _ in 0..pattern.before {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Error;
+use super::master_key::{self, Rotation};
 use crate::config::master_key::KeySource;
 use crate::crypto;
 use crate::crypto::seal::MasterKey;
@@ -82,8 +83,11 @@ impl Sealing {
     pub async fn find(source: &KeySource, store: &Store) -> Result<Self, Error> {
         let refused = |error: crate::config::Error| Error::Internal(error.to_string());
         let given = source.read().map_err(refused)?;
-        let expected = store.read(station::master_key).await?;
         let place = source.in_words();
+        if let Some((rotation, _)) = master_key::unfinished(store).await? {
+            return Self::between(source, store, &rotation, place);
+        }
+        let expected = store.read(station::master_key).await?;
         let key = match (given, expected) {
             (None, Some(expected)) => {
                 return Ok(Self::troubled(Trouble {
@@ -122,6 +126,23 @@ impl Sealing {
             }
         };
         Ok(Self(Ok(Arc::new(Keyring::new(key, None)))))
+    }
+
+    /// While the key is being replaced: seals with the new one, and opens what either sealed.
+    fn between(source: &KeySource, store: &Store, rotation: &Rotation, place: String) -> Result<Self, Error> {
+        let found = master_key::find(source, store.data_dir(), rotation)?;
+        match (found.new, found.old) {
+            (Some(new), old) => Ok(Self(Ok(Arc::new(Keyring::new(new, old))))),
+            (None, Some(old)) => {
+                tracing::error!(to = rotation.to, "the master key is being replaced, and the new one is not there");
+                Ok(Self(Ok(Arc::new(Keyring::new(old, None)))))
+            }
+            (None, None) => Ok(Self::troubled(Trouble {
+                expected: rotation.to.clone(),
+                found: None,
+                place,
+            })),
+        }
     }
 
     fn troubled(trouble: Trouble) -> Self {

@@ -8,8 +8,8 @@ mod value;
 pub use self::agents::{
     Change, Info, NOTE_BYTES_MAX, NewSecret, Of, Value, ValueSource, Version, change, create, delete, destroy, get, list, rotate,
 };
-pub use self::value::value;
 pub use self::owned::{Owned, open, put_owned, remove};
+pub use self::value::value;
 use super::sealing::Keyring;
 use super::{App, Error};
 use crate::config::secret::Secret;

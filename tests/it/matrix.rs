@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentstation::domain::id::{AgentId, ApprovalId, InvitationId, OrgId, PasskeyId, PrincipalId, RunId, SessionId, WorkspaceId};
+use agentstation::domain::id::{AgentId, ApprovalId, InvitationId, OrgId, PasskeyId, PrincipalId, RunId, SecretId, SessionId, WorkspaceId};
 use agentstation::domain::origin::Origin;
 use agentstation::domain::permission::{Access, Actor, Permission, Resource, Role, authorize};
 use agentstation::domain::plan::Plan;
@@ -55,6 +55,7 @@ impl Names {
             ("{invitation}", InvitationId::new(long_ago).to_string()),
             ("{passkey}", PasskeyId::new(long_ago).to_string()),
             ("{session}", SessionId::new(long_ago).to_string()),
+            ("{secret}", SecretId::new(long_ago).to_string()),
             ("{key}", "none".to_owned()),
             ("{rule}", "none".to_owned()),
             ("{version}", "1.0.0".to_owned()),

@@ -75,7 +75,10 @@ enum Written {
 impl Written {
     /// In the body, as its content type says.
     fn in_body(request: &HttpRequest) -> Self {
-        let header = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-type"));
+        let header = request
+            .headers
+            .iter()
+            .find(|header| header.name.eq_ignore_ascii_case("content-type"));
         let media = header.map(|header| header.value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
         match media.as_deref() {
             Some("application/x-www-form-urlencoded") => Self::InForm,
@@ -162,7 +165,9 @@ impl RunSecrets {
         let (org, run) = (self.org, self.run);
         let found = app.store.read(move |reader| {
             let versions = rows::searched_for(reader, org, run)?;
-            let all = versions.into_iter().map(|(id, number)| Ok(((id, number), rows::version(reader, id, number)?)));
+            let all = versions
+                .into_iter()
+                .map(|(id, number)| Ok(((id, number), rows::version(reader, id, number)?)));
             all.collect::<Result<Vec<_>, _>>()
         });
         let found = found.await?;
@@ -226,7 +231,8 @@ impl RunSecrets {
         if names.is_empty() {
             return Ok(filled);
         }
-        let url = Url::parse(&request.url).map_err(|error| refused(FailureCode::Invalid, format!("the address cannot be read: {error}")))?;
+        let url =
+            Url::parse(&request.url).map_err(|error| refused(FailureCode::Invalid, format!("the address cannot be read: {error}")))?;
         if let Some(failure) = misplaced(app, request, &url) {
             return Err(failure);
         }
@@ -244,7 +250,10 @@ impl RunSecrets {
             let parts = placeholder::parts(text).into_iter().map(|part| match part {
                 Part::Text(text) => Cow::Borrowed(text),
                 Part::Secret(name) => {
-                    let value = known.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value.expose());
+                    let value = known
+                        .iter()
+                        .find(|(known, _)| known == name)
+                        .map_or("", |(_, value)| value.expose());
                     Cow::Owned(written.write(value))
                 }
             });
@@ -417,7 +426,9 @@ fn clean_result(redactor: &Redactor, result: CallResult) -> CallResult {
         }
         CallResult::Ok(reply) => {
             let result = CallResult::Ok(reply);
-            let Some(clean) = redactor.text(&result.to_json()) else { return result };
+            let Some(clean) = redactor.text(&result.to_json()) else {
+                return result;
+            };
             serde_json::from_str(&clean).unwrap_or_else(|_| {
                 let text = "the answer held a secret in a way that could not be taken out of it";
                 CallResult::Failed(Failure::new(FailureCode::Invalid, text))

@@ -66,7 +66,14 @@ fn written(secret: &str) -> Vec<String> {
     all.push(url::form_urlencoded::byte_serialize(bytes).collect());
     all.push(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":"));
     let base64 = STANDARD.encode(bytes);
-    all.push(base64.as_bytes().chunks(10).map(|line| String::from_utf8_lossy(line)).collect::<Vec<_>>().join("\r\n"));
+    all.push(
+        base64
+            .as_bytes()
+            .chunks(10)
+            .map(|line| String::from_utf8_lossy(line))
+            .collect::<Vec<_>>()
+            .join("\r\n"),
+    );
     all
 }
 
@@ -74,7 +81,12 @@ fn written(secret: &str) -> Vec<String> {
 fn left_of(secret: &str, text: &str) -> usize {
     (1..=secret.len())
         .rev()
-        .find(|&length| secret.as_bytes().windows(length).any(|part| text.as_bytes().windows(length).any(|here| here == part)))
+        .find(|&length| {
+            secret
+                .as_bytes()
+                .windows(length)
+                .any(|part| text.as_bytes().windows(length).any(|here| here == part))
+        })
         .unwrap_or(0)
 }
 
@@ -88,7 +100,10 @@ fn a_secret_is_found_however_it_is_written_and_nothing_else_is_touched() {
         // In base64, digits of the bytes beside it may be left.
         let is_left = |text: &str| text.len() <= 4 && text.bytes().all(|byte| is_base64(byte) || byte == b'=');
         let fits = before.strip_prefix("before ").is_some_and(|left| is_left(left.trim_matches('"')));
-        assert!(fits && after.strip_suffix(" after").is_some_and(|left| is_left(left.trim_matches('"'))), "{text}: {clean}");
+        assert!(
+            fits && after.strip_suffix(" after").is_some_and(|left| is_left(left.trim_matches('"'))),
+            "{text}: {clean}"
+        );
     }
     for text in ["", "sk-Proj_9f/2+c", "%zz \\u12 &#; &amp", "c2stUHJv"] {
         assert_eq!(redactor.text(text), None, "{text}");
@@ -101,7 +116,10 @@ fn bytes_that_are_no_text_are_looked_through_too() {
     let mut bytes = vec![0xff, 0, 0xfe];
     bytes.extend(b"hunter2hunter2");
     bytes.push(0x80);
-    assert_eq!(redactor.bytes(&bytes).unwrap(), [&[0xff, 0, 0xfe][..], b"[secret token]", &[0x80]].concat());
+    assert_eq!(
+        redactor.bytes(&bytes).unwrap(),
+        [&[0xff, 0, 0xfe][..], b"[secret token]", &[0x80]].concat()
+    );
 }
 
 #[test]
@@ -127,7 +145,10 @@ fn a_secret_that_comes_in_pieces_is_not_shown_in_pieces() {
         let mut pieces = Pieces::default();
         let chunks = text.as_bytes().chunks(size).map(|chunk| std::str::from_utf8(chunk).unwrap());
         let shown: String = chunks.filter_map(|chunk| pieces.push(&redactor, chunk)).collect();
-        assert!(shown.starts_with("The key is [secret token], and once more [secret token]. And"), "{size}: {shown}");
+        assert!(
+            shown.starts_with("The key is [secret token], and once more [secret token]. And"),
+            "{size}: {shown}"
+        );
         assert!(!shown.contains("0123"), "{size}: {shown}");
     }
 }

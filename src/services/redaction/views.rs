@@ -31,7 +31,11 @@ impl View {
     pub(super) fn place(&self, range: Range<usize>) -> Range<usize> {
         let Some(spans) = &self.spans else { return range };
         let start = spans.get(range.start).map_or(0, |span| span.0);
-        let end = range.end.checked_sub(1).and_then(|last| spans.get(last)).map_or(start, |span| span.1);
+        let end = range
+            .end
+            .checked_sub(1)
+            .and_then(|last| spans.get(last))
+            .map_or(start, |span| span.1);
         start..end
     }
 

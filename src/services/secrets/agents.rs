@@ -68,8 +68,11 @@ impl Value {
         Ok(match self {
             Self::Given(value) => {
                 let bytes = value.expose().len();
-                (!(SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&bytes))
-                    .then(|| format!("A value has {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes: a shorter one could not be found in what comes back."))
+                (!(SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&bytes)).then(|| {
+                    format!(
+                        "A value has {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes: a shorter one could not be found in what comes back."
+                    )
+                })
             }
             Self::Variable(name) => PointedTo::check_variable(name).err(),
             Self::File(name) => app.config.pointed_to().check_file(name).err(),
@@ -162,14 +165,21 @@ fn detail(info: &Info) -> serde_json::Value {
 /// A secret of the organization in this place.
 fn find(tx: &store::Reader<'_>, actor: &Actor, of: Of, id: SecretId) -> Result<Info, store::Error> {
     let found = rows::get(tx, actor.org, id)?;
-    if found.workspace == of.workspace(actor) { Ok(found) } else { Err(store::Error::NotFound) }
+    if found.workspace == of.workspace(actor) {
+        Ok(found)
+    } else {
+        Err(store::Error::NotFound)
+    }
 }
 
 /// The same, where it is still as it was read.
 fn find_as_read(tx: &Tx<'_>, actor: &Actor, of: Of, id: SecretId, expected: Option<u32>) -> Result<Info, store::Error> {
     let found = find(tx, actor, of, id)?;
     if expected.is_some_and(|expected| expected != found.version) {
-        let text = format!("the secret “{}” was changed since you read it; look at it, then make your change again", found.name);
+        let text = format!(
+            "the secret “{}” was changed since you read it; look at it, then make your change again",
+            found.name
+        );
         return Err(store::Error::Conflict(text));
     }
     Ok(found)
@@ -182,7 +192,10 @@ fn find_as_read(tx: &Tx<'_>, actor: &Actor, of: Of, id: SecretId, expected: Opti
 pub async fn list(app: &App, actor: &Actor, of: Of, after: String, limit: u32) -> Result<Vec<Info>, Error> {
     require(actor, Permission::SecretsRead, actor.org, WHAT)?;
     let (org, workspace, limit) = (actor.org, of.workspace(actor), limit.clamp(1, PAGE_MAX + 1));
-    Ok(app.store.read(move |reader| rows::list(reader, org, workspace, &after, limit)).await?)
+    Ok(app
+        .store
+        .read(move |reader| rows::list(reader, org, workspace, &after, limit))
+        .await?)
 }
 
 /// A secret with its versions, the newest first.
@@ -221,7 +234,12 @@ pub async fn create(app: &App, actor: &Actor, of: Of, new: NewSecret, origin: Or
     none_or(wrong)?;
     let (keys, who, now) = (keys(app, &new.value)?, actor.clone(), app.clock.now());
     let made = app.store.write(move |tx| {
-        let NewSecret { name, note, bindings, value } = &new;
+        let NewSecret {
+            name,
+            note,
+            bindings,
+            value,
+        } = &new;
         let workspace = of.workspace(&who);
         if rows::named(tx, Some(who.org), workspace, Purpose::Agents, name)?.is_some() {
             let text = format!("there is a secret “{name}” here already: give it a new value instead");

@@ -307,7 +307,14 @@ async fn show(state: &State, actor: &Actor, of: Of, segments: &Segments) -> Resu
     }))
 }
 
-async fn change(state: &State, actor: &Actor, of: Of, segments: &Segments, body: ChangeBody, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+async fn change(
+    state: &State,
+    actor: &Actor,
+    of: Of,
+    segments: &Segments,
+    body: ChangeBody,
+    request: &HttpRequest,
+) -> Result<HttpResponse, Problem> {
     let change = Change {
         note: body.note,
         bindings: body.bindings.map(|all| all.into_iter().map(Binding::from).collect()),
@@ -317,7 +324,14 @@ async fn change(state: &State, actor: &Actor, of: Of, segments: &Segments, body:
     Ok(tagged(changed, HttpResponse::Ok()))
 }
 
-async fn rotate(state: &State, actor: &Actor, of: Of, segments: &Segments, body: ValueBody, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+async fn rotate(
+    state: &State,
+    actor: &Actor,
+    of: Of,
+    segments: &Segments,
+    body: ValueBody,
+    request: &HttpRequest,
+) -> Result<HttpResponse, Problem> {
     let value = value_of(body.value, body.env, body.file)?;
     let (id, expected, origin) = (id_of(segments)?, expected(request)?, Context::origin(request));
     let rotated = secrets::rotate(&state.app, actor, of, id, value, expected, origin).await?;
@@ -347,7 +361,11 @@ async fn delete(state: &State, actor: &Actor, of: Of, segments: &Segments, reque
         (status = "default", description = "A problem", body = crate::web::problem::ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn list_org(auth: Authorized<may::SecretsRead>, state: web::Data<State>, query: Query<ListQuery>) -> Result<HttpResponse, Problem> {
+pub async fn list_org(
+    auth: Authorized<may::SecretsRead>,
+    state: web::Data<State>,
+    query: Query<ListQuery>,
+) -> Result<HttpResponse, Problem> {
     list(&state, auth.actor(), Of::Org, query.0).await
 }
 
@@ -361,7 +379,12 @@ pub async fn list_org(auth: Authorized<may::SecretsRead>, state: web::Data<State
         (status = "default", description = "A problem; `already_exists` where the name is taken", body = crate::web::problem::ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn create_org(auth: Proved<may::SecretsManage>, state: web::Data<State>, body: Json<NewBody>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub async fn create_org(
+    auth: Proved<may::SecretsManage>,
+    state: web::Data<State>,
+    body: Json<NewBody>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     create(&state, auth.actor(), Of::Org, body.value, &request).await
 }
 
@@ -388,7 +411,13 @@ pub async fn show_org(auth: Authorized<may::SecretsRead>, state: web::Data<State
         (status = "default", description = "A problem", body = crate::web::problem::ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn change_org(auth: Proved<may::SecretsManage>, state: web::Data<State>, segments: Segments, body: Json<ChangeBody>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub async fn change_org(
+    auth: Proved<may::SecretsManage>,
+    state: web::Data<State>,
+    segments: Segments,
+    body: Json<ChangeBody>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     change(&state, auth.actor(), Of::Org, &segments, body.value, &request).await
 }
 
@@ -401,7 +430,12 @@ pub async fn change_org(auth: Proved<may::SecretsManage>, state: web::Data<State
         (status = "default", description = "A problem", body = crate::web::problem::ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn delete_org(auth: Proved<may::SecretsManage>, state: web::Data<State>, segments: Segments, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub async fn delete_org(
+    auth: Proved<may::SecretsManage>,
+    state: web::Data<State>,
+    segments: Segments,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     delete(&state, auth.actor(), Of::Org, &segments, &request).await
 }
 
@@ -415,7 +449,13 @@ pub async fn delete_org(auth: Proved<may::SecretsManage>, state: web::Data<State
         (status = "default", description = "A problem", body = crate::web::problem::ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn rotate_org(auth: Proved<may::SecretsManage>, state: web::Data<State>, segments: Segments, body: Json<ValueBody>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub async fn rotate_org(
+    auth: Proved<may::SecretsManage>,
+    state: web::Data<State>,
+    segments: Segments,
+    body: Json<ValueBody>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     rotate(&state, auth.actor(), Of::Org, &segments, body.value, &request).await
 }
 
@@ -428,7 +468,12 @@ pub async fn rotate_org(auth: Proved<may::SecretsManage>, state: web::Data<State
         (status = "default", description = "A problem; `conflict` for the version that is sent", body = crate::web::problem::ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn destroy_org(auth: Proved<may::SecretsManage>, state: web::Data<State>, segments: Segments, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub async fn destroy_org(
+    auth: Proved<may::SecretsManage>,
+    state: web::Data<State>,
+    segments: Segments,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     destroy(&state, auth.actor(), Of::Org, &segments, &request).await
 }
 
@@ -441,7 +486,11 @@ pub async fn destroy_org(auth: Proved<may::SecretsManage>, state: web::Data<Stat
         (status = "default", description = "A problem", body = crate::web::problem::ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn list_workspace(auth: Authorized<may::SecretsRead>, state: web::Data<State>, query: Query<ListQuery>) -> Result<HttpResponse, Problem> {
+pub async fn list_workspace(
+    auth: Authorized<may::SecretsRead>,
+    state: web::Data<State>,
+    query: Query<ListQuery>,
+) -> Result<HttpResponse, Problem> {
     list(&state, auth.actor(), Of::Workspace, query.0).await
 }
 
@@ -455,7 +504,12 @@ pub async fn list_workspace(auth: Authorized<may::SecretsRead>, state: web::Data
         (status = "default", description = "A problem; `already_exists` where the name is taken", body = crate::web::problem::ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn create_workspace(auth: Proved<may::SecretsManage>, state: web::Data<State>, body: Json<NewBody>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub async fn create_workspace(
+    auth: Proved<may::SecretsManage>,
+    state: web::Data<State>,
+    body: Json<NewBody>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     create(&state, auth.actor(), Of::Workspace, body.value, &request).await
 }
 
@@ -468,7 +522,11 @@ pub async fn create_workspace(auth: Proved<may::SecretsManage>, state: web::Data
         (status = "default", description = "A problem", body = crate::web::problem::ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn show_workspace(auth: Authorized<may::SecretsRead>, state: web::Data<State>, segments: Segments) -> Result<HttpResponse, Problem> {
+pub async fn show_workspace(
+    auth: Authorized<may::SecretsRead>,
+    state: web::Data<State>,
+    segments: Segments,
+) -> Result<HttpResponse, Problem> {
     show(&state, auth.actor(), Of::Workspace, &segments).await
 }
 
@@ -482,7 +540,13 @@ pub async fn show_workspace(auth: Authorized<may::SecretsRead>, state: web::Data
         (status = "default", description = "A problem", body = crate::web::problem::ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn change_workspace(auth: Proved<may::SecretsManage>, state: web::Data<State>, segments: Segments, body: Json<ChangeBody>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub async fn change_workspace(
+    auth: Proved<may::SecretsManage>,
+    state: web::Data<State>,
+    segments: Segments,
+    body: Json<ChangeBody>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     change(&state, auth.actor(), Of::Workspace, &segments, body.value, &request).await
 }
 
@@ -495,7 +559,12 @@ pub async fn change_workspace(auth: Proved<may::SecretsManage>, state: web::Data
         (status = "default", description = "A problem", body = crate::web::problem::ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn delete_workspace(auth: Proved<may::SecretsManage>, state: web::Data<State>, segments: Segments, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub async fn delete_workspace(
+    auth: Proved<may::SecretsManage>,
+    state: web::Data<State>,
+    segments: Segments,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     delete(&state, auth.actor(), Of::Workspace, &segments, &request).await
 }
 
@@ -509,7 +578,13 @@ pub async fn delete_workspace(auth: Proved<may::SecretsManage>, state: web::Data
         (status = "default", description = "A problem", body = crate::web::problem::ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn rotate_workspace(auth: Proved<may::SecretsManage>, state: web::Data<State>, segments: Segments, body: Json<ValueBody>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub async fn rotate_workspace(
+    auth: Proved<may::SecretsManage>,
+    state: web::Data<State>,
+    segments: Segments,
+    body: Json<ValueBody>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     rotate(&state, auth.actor(), Of::Workspace, &segments, body.value, &request).await
 }
 
@@ -522,6 +597,11 @@ pub async fn rotate_workspace(auth: Proved<may::SecretsManage>, state: web::Data
         (status = "default", description = "A problem; `conflict` for the version that is sent", body = crate::web::problem::ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn destroy_workspace(auth: Proved<may::SecretsManage>, state: web::Data<State>, segments: Segments, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub async fn destroy_workspace(
+    auth: Proved<may::SecretsManage>,
+    state: web::Data<State>,
+    segments: Segments,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     destroy(&state, auth.actor(), Of::Workspace, &segments, &request).await
 }

@@ -25,7 +25,13 @@ pub(super) fn lines() -> Vec<Line> {
         get("/api/v1/orgs/{org}/workspaces/{workspace}/secrets/{secret}", api::show_workspace),
         patch("/api/v1/orgs/{org}/workspaces/{workspace}/secrets/{secret}", api::change_workspace),
         delete("/api/v1/orgs/{org}/workspaces/{workspace}/secrets/{secret}", api::delete_workspace),
-        post("/api/v1/orgs/{org}/workspaces/{workspace}/secrets/{secret}/rotate", api::rotate_workspace),
-        delete("/api/v1/orgs/{org}/workspaces/{workspace}/secrets/{secret}/versions/{version}", api::destroy_workspace),
+        post(
+            "/api/v1/orgs/{org}/workspaces/{workspace}/secrets/{secret}/rotate",
+            api::rotate_workspace,
+        ),
+        delete(
+            "/api/v1/orgs/{org}/workspaces/{workspace}/secrets/{secret}/versions/{version}",
+            api::destroy_workspace,
+        ),
     ]
 }

@@ -41,13 +41,7 @@ fn host_of(url: &str) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-async fn send(
-    app: &App,
-    org: OrgId,
-    rights: &Rights,
-    filled: &Filled<'_>,
-    key: Option<(String, String)>,
-) -> Result<HttpResponse, Failure> {
+async fn send(app: &App, org: OrgId, rights: &Rights, filled: &Filled<'_>, key: Option<(String, String)>) -> Result<HttpResponse, Failure> {
     let request: &HttpRequest = &filled.request;
     let body = match &request.body {
         None => None,

@@ -154,8 +154,18 @@ impl BindingFields {
 
 /// The bindings that a form has typed in; rows without anything in them are left out.
 fn typed(form: &Form) -> Vec<Binding> {
-    let words = |text: &str| -> Vec<String> { text.split([',', ' ']).map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect() };
-    let rows = form.all("agents").zip(form.all("host")).zip(form.all("methods")).zip(form.all("path"));
+    let words = |text: &str| -> Vec<String> {
+        text.split([',', ' '])
+            .map(str::trim)
+            .filter(|word| !word.is_empty())
+            .map(str::to_owned)
+            .collect()
+    };
+    let rows = form
+        .all("agents")
+        .zip(form.all("host"))
+        .zip(form.all("methods"))
+        .zip(form.all("path"));
     rows.map(|(((agents, host), methods), path)| Binding {
         agents: words(agents),
         host: host.trim().to_ascii_lowercase(),
@@ -327,7 +337,11 @@ async fn page_of_one(
 ) -> Result<SecretPage, Problem> {
     let (actor, now) = (&known.actor, state.app.clock.now());
     let (info, versions) = secrets::get(&state.app, actor, of, id).await?;
-    let bindings = info.bindings.iter().map(BindingFields::of).chain(std::iter::once(BindingFields::default()));
+    let bindings = info
+        .bindings
+        .iter()
+        .map(BindingFields::of)
+        .chain(std::iter::once(BindingFields::default()));
     Ok(SecretPage {
         shell: settings_shell(state, request, known, format!("Secret {}", info.name), PATH),
         sealed: state.app.sealing.trouble().map(ToString::to_string),
@@ -337,7 +351,10 @@ async fn page_of_one(
         by: info.created_by_name.clone().unwrap_or_else(|| "somebody who left".to_owned()),
         bindings: bindings.collect(),
         note: info.note.clone(),
-        versions: versions.into_iter().map(|version| VersionRow::new(version, info.current, now)).collect(),
+        versions: versions
+            .into_iter()
+            .map(|version| VersionRow::new(version, info.current, now))
+            .collect(),
         may_manage: may(actor, Permission::SecretsManage),
         is_station_admin: may(actor, Permission::StationManage),
         value_error: said.value_error,
@@ -377,7 +394,16 @@ pub async fn rotate(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let (of, id) = find(&state, auth.actor(), &segments).await?;
-    let done = secrets::rotate(&state.app, auth.actor(), of, id, value(&form), read_at(&form), Context::origin(&request)).await;
+    let done = secrets::rotate(
+        &state.app,
+        auth.actor(),
+        of,
+        id,
+        value(&form),
+        read_at(&form),
+        Context::origin(&request),
+    )
+    .await;
     done_or(&auth.known, &state, &request, (of, id), done.map(drop), "secret-rotated").await
 }
 
