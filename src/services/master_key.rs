@@ -93,6 +93,13 @@ pub(super) fn find(source: &KeySource, data: &Path, rotation: &Rotation) -> Resu
     Ok(found)
 }
 
+/// What the operator does where the key of this fingerprint has taken the old one's place and waits to be put where keys are looked for.
+pub(super) fn to_do(source: &KeySource, data: &Path, expected: &str) -> Option<String> {
+    let waits = source.pending(data);
+    let key = MasterKey::new(&KeySource::File(waits.clone()).read().ok()??).ok()?;
+    (key.fingerprint() == expected).then(|| source.to_do_with(&waits)).flatten()
+}
+
 /// Begins a replacement, or finds the one that is under way. The new key is made where none is given, and put beside the old one.
 ///
 /// # Errors

@@ -18,6 +18,8 @@ pub struct Trouble {
     pub found: Option<String>,
     /// Where the key was looked for.
     pub place: String,
+    /// Where the right one waits to be put there, and how; none where it is not known.
+    pub to_do: Option<String>,
 }
 
 impl std::fmt::Display for Trouble {
@@ -27,13 +29,14 @@ impl std::fmt::Display for Trouble {
                 f,
                 "the master key in {} has the fingerprint {found}, and the station’s has {}; put the right one there and start again",
                 self.place, self.expected
-            ),
+            )?,
             None => write!(
                 f,
                 "the master key is missing: put the one with the fingerprint {} into {} and start again",
                 self.expected, self.place
-            ),
+            )?,
         }
+        self.to_do.as_ref().map_or(Ok(()), |to_do| write!(f, ": {to_do}"))
     }
 }
 
@@ -90,20 +93,24 @@ impl Sealing {
         let expected = store.read(station::master_key).await?;
         let key = match (given, expected) {
             (None, Some(expected)) => {
+                let to_do = master_key::to_do(source, store.data_dir(), &expected);
                 return Ok(Self::troubled(Trouble {
                     expected,
                     found: None,
                     place,
+                    to_do,
                 }));
             }
             (Some(bytes), Some(expected)) => {
                 let key = MasterKey::new(&bytes)?;
                 let found = key.fingerprint();
                 if found != expected {
+                    let to_do = master_key::to_do(source, store.data_dir(), &expected);
                     return Ok(Self::troubled(Trouble {
                         expected,
                         found: Some(found),
                         place,
+                        to_do,
                     }));
                 }
                 key
@@ -141,6 +148,7 @@ impl Sealing {
                 expected: rotation.to.clone(),
                 found: None,
                 place,
+                to_do: None,
             })),
         }
     }

@@ -292,7 +292,10 @@ async fn sealing(config: &Config, store: &Store) -> Option<Finding> {
     Some(Finding::problem(
         what,
         format!("the key in {place} {is_there}, and what is sealed needs the one with the fingerprint {expected}"),
-        format!("Put that key into {place}, then start again."),
+        match master_key::to_do(source, &config.data, &expected) {
+            Some(to_do) => format!("The key was replaced: {to_do}."),
+            None => format!("Put that key into {place}, then start again."),
+        },
     ))
 }
 
