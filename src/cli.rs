@@ -9,6 +9,7 @@ mod doctor;
 mod embedded;
 mod files;
 mod health;
+mod master_key;
 mod org;
 mod process;
 mod run;

@@ -6,6 +6,7 @@
 pub mod cidr;
 mod keys;
 pub mod master_key;
+pub mod pointed_to;
 mod print;
 pub mod secret;
 pub mod settings;
@@ -20,11 +21,13 @@ use toml::{Table, Value};
 pub use self::keys::Overrides;
 use self::keys::{ENV_CONFIG, ENV_CREDENTIALS, ENV_MAIL_PASSWORD, ENV_MASTER_KEY, ENV_PREFIX, KEYS};
 use self::master_key::KeySource;
+use self::pointed_to::PointedTo;
 use self::secret::Secret;
 pub use self::settings::Settings;
 use self::settings::{ApiKey, Model, ProviderKind};
 use crate::domain::rate::RateClass;
 use crate::domain::retry::RetryChange;
+use crate::domain::secret::ENV_SECRET_PREFIX;
 
 /// The file that is read where no other is named.
 pub const CONFIG_FILE: &str = "agentstation.toml";
@@ -73,6 +76,8 @@ pub struct Config {
     /// By dotted key; what is missing here is a default.
     sources: BTreeMap<String, Source>,
     master_key: KeySource,
+    /// Variables that secrets may point to, and the directory that systemd provides.
+    pointed_to: PointedTo,
     #[cfg(debug_assertions)]
     crash_at: Option<String>,
 }
@@ -142,10 +147,12 @@ impl Config {
         }
         settings.mail.password = mail_password(&settings.mail, &variable);
         let master_key = KeySource::find(variable(ENV_MASTER_KEY), variable(ENV_CREDENTIALS), &settings);
+        let pointed_to = PointedTo::find(environment, variable(ENV_CREDENTIALS), &settings);
         let config = Self {
             settings,
             sources: loading.sources,
             master_key,
+            pointed_to,
             #[cfg(debug_assertions)]
             crash_at: variable(keys::ENV_CRASH_AT).map(str::to_owned),
         };
@@ -163,6 +170,11 @@ impl Config {
     /// Where the key that seals secrets is.
     pub const fn master_key(&self) -> &KeySource {
         &self.master_key
+    }
+
+    /// What secrets may point to outside the database.
+    pub const fn pointed_to(&self) -> &PointedTo {
+        &self.pointed_to
     }
 
     /// Where a test has the process die, such as `after-intent:3`.
@@ -424,7 +436,7 @@ fn refuse_unknown_variables(settings: &Settings, environment: &[(String, String)
     known.insert(keys::ENV_CRASH_AT);
     environment
         .iter()
-        .find(|(name, _)| name.starts_with(ENV_PREFIX) && !known.contains(name.as_str()))
+        .find(|(name, _)| name.starts_with(ENV_PREFIX) && !name.starts_with(ENV_SECRET_PREFIX) && !known.contains(name.as_str()))
         .map_or(Ok(()), |(name, _)| {
             Err(Error::UnknownVariable {
                 name: name.clone(),

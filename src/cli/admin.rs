@@ -208,6 +208,7 @@ pub async fn key(config: Config, key: Key) -> anyhow::Result<Exit> {
             scopes,
             output,
         } => create_key(config, user, org, name, scopes, output).await,
+        KeyCommand::RotateMaster { new_key_file } => super::master_key::rotate(config, new_key_file).await,
         KeyCommand::List { org, output } => list_keys(config, &org, output).await,
         KeyCommand::Revoke { id, org } => {
             with_app(config, async |app| {

@@ -213,6 +213,12 @@ pub enum KeyCommand {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Replace the master key, and seal everything anew that it sealed; goes on where an earlier try was stopped
+    RotateMaster {
+        /// A file with the new key, 32 bytes as base64 or hex [default: one is made]
+        #[arg(long, value_name = "FILE")]
+        new_key_file: Option<PathBuf>,
+    },
     /// Revoke a key
     Revoke {
         /// Its public part: the twelve characters after as1_pat_ or as1_svc_

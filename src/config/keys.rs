@@ -89,6 +89,7 @@ pub(super) const KEYS: &[Key] = &[
     key("outbound", "open_cidrs", "AGENTSTATION_OUTBOUND_OPEN_CIDRS", Kind::List),
     key("outbound", "allow_http", "AGENTSTATION_OUTBOUND_ALLOW_HTTP", Kind::Flag),
     path("security", "master_key_file", "AGENTSTATION_SECURITY_MASTER_KEY_FILE"),
+    path("security", "secrets_dir", "AGENTSTATION_SECURITY_SECRETS_DIR"),
     key(
         "security",
         "session_idle_minutes",

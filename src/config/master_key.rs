@@ -84,17 +84,106 @@ impl KeySource {
     /// # Errors
     /// The file cannot be written.
     pub fn keep(&self, key: &[u8; KEY_BYTES]) -> Result<(), Error> {
-        let Self::File(path) = self else { return Ok(()) };
-        let failed = |error: std::io::Error| Error::Refused(format!("the master key cannot be written to {}: {error}", path.display()));
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(MODE)
-            .open(path)
-            .map_err(failed)?;
-        file.write_all(format!("{}\n", STANDARD.encode(key)).as_bytes()).map_err(failed)?;
-        file.sync_all().map_err(failed)
+        match self {
+            Self::File(path) => write(path, key),
+            Self::Environment(_) | Self::Credential(_) => Ok(()),
+        }
     }
+
+    /// Where the key waits that is to take this one's place.
+    pub fn pending(&self, data: &Path) -> PathBuf {
+        self.beside(data, "new")
+    }
+
+    /// Where the key of this fingerprint is kept once another has taken its place.
+    pub fn retired(&self, data: &Path, fingerprint: &str) -> PathBuf {
+        self.beside(data, &format!("{fingerprint}.old"))
+    }
+
+    fn beside(&self, data: &Path, ending: &str) -> PathBuf {
+        let file = match self {
+            Self::File(path) => path.clone(),
+            Self::Environment(_) | Self::Credential(_) => data.join(FILE),
+        };
+        let mut name = file.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{ending}"));
+        file.with_file_name(name)
+    }
+
+    /// Puts a key into a file of its own, in place of what is there.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn put(path: &Path, key: &[u8; KEY_BYTES]) -> Result<(), Error> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(unwritable(path, &error)),
+            _ => write(path, key),
+        }
+    }
+
+    /// Keeps the key of this fingerprint under its own name, and puts the one that waits in its place. At every moment one of both is there.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn exchange(&self, data: &Path, fingerprint: &str) -> Result<(), Error> {
+        let Self::File(path) = self else { return Ok(()) };
+        let (pending, retired) = (self.pending(data), self.retired(data, fingerprint));
+        if !pending.exists() {
+            // It was exchanged before.
+            return Ok(());
+        }
+        match std::fs::hard_link(path, &retired) {
+            Err(error) if !matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound) => {
+                return Err(unwritable(&retired, &error));
+            }
+            _ => {}
+        }
+        std::fs::rename(&pending, path).map_err(|error| unwritable(path, &error))?;
+        sync_directory(path)
+    }
+
+    /// What the operator does once the key that waits in `pending` has taken this one's place; nothing where it lies in its file already.
+    pub fn to_do_with(&self, pending: &Path) -> Option<String> {
+        let from = pending.display();
+        match self {
+            Self::File(_) => None,
+            Self::Environment(_) => Some(format!(
+                "before the next start, set {} to what is in {from}, then delete that file",
+                keys::ENV_MASTER_KEY
+            )),
+            Self::Credential(_) => Some(format!(
+                "before the next start, have LoadCredential={CREDENTIAL} of the unit provide what is in {from}, then delete that file"
+            )),
+        }
+    }
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Error {
+    Error::Refused(format!("the master key cannot be written to {}: {error}", path.display()))
+}
+
+fn write(path: &Path, key: &[u8; KEY_BYTES]) -> Result<(), Error> {
+    let failed = |error: std::io::Error| unwritable(path, &error);
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(MODE)
+        .open(path)
+        .map_err(failed)?;
+    let text = zeroize::Zeroizing::new(format!("{}\n", STANDARD.encode(key)));
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    sync_directory(path)
+}
+
+/// Makes a file's name as lasting as its text.
+fn sync_directory(path: &Path) -> Result<(), Error> {
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let synced = std::fs::File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(|error| unwritable(path, &error))
 }
 
 fn text_of(path: &Path, must_be_private: bool) -> Result<Option<String>, Error> {

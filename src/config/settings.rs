@@ -274,6 +274,9 @@ pub struct Security {
     /// The key that seals secrets; `master.key` in the data directory where it is not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub master_key_file: Option<PathBuf>,
+    /// Secrets may point to files in here; to none where it is not set, but for those that systemd provides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secrets_dir: Option<PathBuf>,
     /// A session ends after this long without a request.
     pub session_idle_minutes: u32,
     /// And after this long whatever happens.
@@ -289,6 +292,7 @@ impl Default for Security {
     fn default() -> Self {
         Self {
             master_key_file: None,
+            secrets_dir: None,
             session_idle_minutes: Self::SESSION_IDLE_MINUTES,
             session_max_days: Self::SESSION_MAX_DAYS,
         }

@@ -446,7 +446,8 @@ fn is_file_name(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
 }
 
-fn is_host_pattern(text: &str) -> bool {
+/// Whether a text is a host as manifests write it: `example.com`, `*.example.com`, `example.com:8443`.
+pub(super) fn is_host_pattern(text: &str) -> bool {
     let host = text.strip_prefix("*.").unwrap_or(text);
     let host = match host.rsplit_once(':') {
         Some((host, port)) if port.parse::<u16>().is_ok_and(|port| port > 0) => host,

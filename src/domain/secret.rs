@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::grant;
+use super::{grant, manifest};
+use crate::domain::limits::NAME_BYTES_MAX;
 
 /// Bytes of a secret's value: a shorter one could not be told from ordinary text where it comes back.
 pub const SECRET_BYTES_MIN: usize = 8;
@@ -56,7 +57,38 @@ pub struct Binding {
     pub path_prefix: String,
 }
 
+/// Methods that a binding can name.
+const METHODS: [&str; 7] = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"];
+const PATH_BYTES_MAX: usize = 1_024;
+
 impl Binding {
+    /// The first thing that is wrong with it: the field's name, and what to write instead.
+    pub fn problem(&self) -> Option<(&'static str, String)> {
+        let is_agent = |name: &str| {
+            name == "*" || !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(|c| c.is_whitespace() || c.is_control())
+        };
+        if self.agents.is_empty() || self.agents.len() > BINDINGS_MAX || !self.agents.iter().all(|name| is_agent(name)) {
+            return Some((
+                "agents",
+                format!("name 1 to {BINDINGS_MAX} agents, or * for every agent whose manifest grants the secret"),
+            ));
+        }
+        if !manifest::is_host_pattern(&self.host) {
+            return Some((
+                "host",
+                format!("“{}” is no host: write example.com, *.example.com or example.com:8443", self.host),
+            ));
+        }
+        if self.methods.len() > METHODS.len() || !self.methods.iter().all(|method| METHODS.contains(&method.as_str())) {
+            return Some(("methods", format!("they must be of {}; none is all", METHODS.join(", "))));
+        }
+        let path = &self.path_prefix;
+        if !path.is_empty() && !path.starts_with('/') || path.len() > PATH_BYTES_MAX || path.chars().any(char::is_control) {
+            return Some(("path_prefix", "it must begin with /, such as /v1/".to_owned()));
+        }
+        None
+    }
+
     /// Whether it lets this agent put the secret into a request.
     pub fn covers(&self, agent: &str, method: &str, url: &Url) -> bool {
         self.agents.iter().any(|name| name == "*" || name == agent)

@@ -18,7 +18,7 @@ use super::sealing::Sealing;
 use super::supervisor::Supervisor;
 use super::versions::Versions;
 use super::warm::Warm;
-use super::{Error, audit, housekeeping, javascript, mail, policy, prices, purge};
+use super::{Error, audit, housekeeping, javascript, mail, master_key, policy, prices, purge};
 use crate::config::Config;
 use crate::config::master_key::KeySource;
 use crate::domain::id::{NodeId, OrgId};
@@ -233,6 +233,11 @@ impl App {
         let app = self.clone();
         self.supervisor
             .spawn("housekeeping", move |stop| housekeeping::run(app.clone(), stop));
+        if master_key::unfinished(&self.store).await?.is_some() {
+            let app = self.clone();
+            self.supervisor
+                .spawn("master key", move |_| master_key::finish_in_background(app.clone()));
+        }
         if self.mail.is_configured() {
             let app = self.clone();
             self.supervisor.spawn("mail", move |stop| mail::run(app.clone(), stop));

@@ -10,6 +10,7 @@ mod ending;
 mod policing;
 mod port;
 mod retry;
+mod secrets;
 mod summary;
 mod under_way;
 
@@ -25,6 +26,7 @@ pub use self::decisions::granted_call;
 use self::ending::{Final, failed};
 use self::port::ActiveTime;
 use self::port::RunPort;
+use self::secrets::RunSecrets;
 use super::Error;
 use super::app::App;
 use super::feed::Publisher;
@@ -110,6 +112,8 @@ struct Execution<'a> {
     stop: Stop,
     fence: Fence,
     publisher: Arc<Publisher>,
+    /// What the run has sent; known once it executes.
+    secrets: Option<Arc<RunSecrets>>,
     used: Used,
     /// Of the whole run.
     fuel: u64,
@@ -144,6 +148,7 @@ impl<'a> Execution<'a> {
             stop,
             fence,
             publisher,
+            secrets: None,
             used,
             fuel,
             segment_fuel: 0,
@@ -154,6 +159,8 @@ impl<'a> Execution<'a> {
     async fn run(mut self) -> Result<(), Halt> {
         self.app.feed.announce(self.run.id, 0, Some(RunState::Running));
         let rights = self.rights().await?;
+        let secrets = Arc::new(RunSecrets::load(self.app, self.run.org, self.run.id).await?);
+        self.secrets = Some(Arc::clone(&secrets));
         let limits = self.limits(&rights);
         if self.run.calls > RUN_CALLS_MAX || self.run.journal_bytes > RUN_JOURNAL_BYTES_MAX {
             let text =
@@ -184,7 +191,7 @@ impl<'a> Execution<'a> {
                 self.app,
                 &self.run,
                 &self.segment,
-                rights.clone(),
+                (rights.clone(), Arc::clone(&secrets)),
                 Arc::clone(&self.publisher),
                 Arc::clone(&active),
                 (self.fence.clone(), self.stop.clone()),
@@ -205,7 +212,8 @@ impl<'a> Execution<'a> {
             self.used = port.used();
             let in_all = port.used_in_all();
             (self.run.calls, self.run.journal_bytes) = (in_all.calls, in_all.journal_bytes);
-            let unwritten = report.unwritten;
+            let mut unwritten = report.unwritten;
+            secrets.clean_entries(&mut unwritten);
             match report.end {
                 End::Left(Left::Port(PortError::Parked)) => return Ok(()),
                 End::Left(Left::Abandon(why)) => return self.abandon(unwritten, why).await,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Error;
+use super::master_key::{self, Rotation};
 use crate::config::master_key::KeySource;
 use crate::crypto;
 use crate::crypto::seal::MasterKey;
@@ -17,6 +18,8 @@ pub struct Trouble {
     pub found: Option<String>,
     /// Where the key was looked for.
     pub place: String,
+    /// Where the right one waits to be put there, and how; none where it is not known.
+    pub to_do: Option<String>,
 }
 
 impl std::fmt::Display for Trouble {
@@ -26,13 +29,14 @@ impl std::fmt::Display for Trouble {
                 f,
                 "the master key in {} has the fingerprint {found}, and the station’s has {}; put the right one there and start again",
                 self.place, self.expected
-            ),
+            )?,
             None => write!(
                 f,
                 "the master key is missing: put the one with the fingerprint {} into {} and start again",
                 self.expected, self.place
-            ),
+            )?,
         }
+        self.to_do.as_ref().map_or(Ok(()), |to_do| write!(f, ": {to_do}"))
     }
 }
 
@@ -82,24 +86,31 @@ impl Sealing {
     pub async fn find(source: &KeySource, store: &Store) -> Result<Self, Error> {
         let refused = |error: crate::config::Error| Error::Internal(error.to_string());
         let given = source.read().map_err(refused)?;
-        let expected = store.read(station::master_key).await?;
         let place = source.in_words();
+        if let Some((rotation, _)) = master_key::unfinished(store).await? {
+            return Self::between(source, store, &rotation, place);
+        }
+        let expected = store.read(station::master_key).await?;
         let key = match (given, expected) {
             (None, Some(expected)) => {
+                let to_do = master_key::to_do(source, store.data_dir(), &expected);
                 return Ok(Self::troubled(Trouble {
                     expected,
                     found: None,
                     place,
+                    to_do,
                 }));
             }
             (Some(bytes), Some(expected)) => {
                 let key = MasterKey::new(&bytes)?;
                 let found = key.fingerprint();
                 if found != expected {
+                    let to_do = master_key::to_do(source, store.data_dir(), &expected);
                     return Ok(Self::troubled(Trouble {
                         expected,
                         found: Some(found),
                         place,
+                        to_do,
                     }));
                 }
                 key
@@ -122,6 +133,24 @@ impl Sealing {
             }
         };
         Ok(Self(Ok(Arc::new(Keyring::new(key, None)))))
+    }
+
+    /// While the key is being replaced: seals with the new one, and opens what either sealed.
+    fn between(source: &KeySource, store: &Store, rotation: &Rotation, place: String) -> Result<Self, Error> {
+        let found = master_key::find(source, store.data_dir(), rotation)?;
+        match (found.new, found.old) {
+            (Some(new), old) => Ok(Self(Ok(Arc::new(Keyring::new(new, old))))),
+            (None, Some(old)) => {
+                tracing::error!(to = rotation.to, "the master key is being replaced, and the new one is not there");
+                Ok(Self(Ok(Arc::new(Keyring::new(old, None)))))
+            }
+            (None, None) => Ok(Self::troubled(Trouble {
+                expected: rotation.to.clone(),
+                found: None,
+                place,
+                to_do: None,
+            })),
+        }
     }
 
     fn troubled(trouble: Trouble) -> Self {

@@ -1,9 +1,15 @@
 //! Secrets at rest: sealed by the organization's data key, which the master key seals. Values come in and go out to whoever sends them;
 //! nothing here shows one.
 
+mod agents;
 mod owned;
+mod value;
 
+pub use self::agents::{
+    Change, Info, NOTE_BYTES_MAX, NewSecret, Of, Value, ValueSource, Version, change, create, delete, destroy, get, list, rotate,
+};
 pub use self::owned::{Owned, open, put_owned, remove};
+pub use self::value::value;
 use super::sealing::Keyring;
 use super::{App, Error};
 use crate::config::secret::Secret;

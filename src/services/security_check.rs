@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::master_key;
 use crate::config::Config;
 use crate::config::cidr::Cidr;
 use crate::config::master_key::KeySource;
@@ -255,6 +256,17 @@ fn master_key(config: &Config) -> Finding {
 /// Whether the key is the one that sealed what is in the database.
 async fn sealing(config: &Config, store: &Store) -> Option<Finding> {
     let (what, source) = ("sealing", config.master_key());
+    if let Ok(Some((rotation, left))) = master_key::unfinished(store).await {
+        let detail = format!(
+            "the master key {} is being replaced by {}: {left} sealed things still need the old one",
+            rotation.from, rotation.to
+        );
+        return Some(Finding::warning(
+            what,
+            detail,
+            "Start the station, which finishes it, or run agentstation key rotate-master again; keep both keys until then.",
+        ));
+    }
     let expected = match store.read(station::master_key).await {
         Ok(expected) => expected?,
         Err(error) => {
@@ -280,7 +292,10 @@ async fn sealing(config: &Config, store: &Store) -> Option<Finding> {
     Some(Finding::problem(
         what,
         format!("the key in {place} {is_there}, and what is sealed needs the one with the fingerprint {expected}"),
-        format!("Put that key into {place}, then start again."),
+        match master_key::to_do(source, &config.data, &expected) {
+            Some(to_do) => format!("The key was replaced: {to_do}."),
+            None => format!("Put that key into {place}, then start again."),
+        },
     ))
 }
 

@@ -253,7 +253,7 @@ async fn open(app: &App, principal: PrincipalId) -> Result<Option<(Totp, bool)>,
 }
 
 /// What a secret is sealed for.
-fn place(principal: PrincipalId) -> String {
+pub(super) fn place(principal: PrincipalId) -> String {
     format!("totp/{principal}")
 }
 

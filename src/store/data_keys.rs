@@ -2,7 +2,7 @@
 
 use rusqlite::{Row, named_params};
 
-use super::{Error, Reader, Tx};
+use super::{Error, Reader, Tx, secrets};
 use crate::domain::id::{DataKeyId, OrgId};
 use crate::domain::time::Timestamp;
 
@@ -76,6 +76,5 @@ pub fn rewrap(tx: &Tx<'_>, key: &Wrapped, from: &str, to: &str) -> Result<(), Er
 
 /// Destroys an organization's keys: nothing that they sealed opens ever again, in no backup that lacks them.
 pub fn delete_of(tx: &Tx<'_>, org: OrgId) -> Result<(), Error> {
-    tx.execute(DELETE_OF, named_params! { ":org": org })?;
-    Ok(())
+    secrets::wiping(tx, || tx.execute(DELETE_OF, named_params! { ":org": org })).map(drop)
 }

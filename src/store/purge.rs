@@ -3,7 +3,7 @@
 
 use rusqlite::{ToSql, named_params};
 
-use super::{Error, Tx};
+use super::{Error, Tx, data_keys, secrets};
 use crate::domain::id::{AgentId, OrgId, RunId, WorkspaceId};
 use crate::domain::time::Timestamp;
 
@@ -144,6 +144,11 @@ pub fn org(tx: &Tx<'_>, org: OrgId, now: Timestamp) -> Result<Step, Error> {
     if !tx.get(IS_DUE, named_params! { ":org": org, ":now": now }, |row| row.get::<_, bool>(0))? {
         return Ok(Step::Nothing);
     }
+    // First what is sealed and the keys to it: nothing of it opens ever again, whatever else is still there.
+    if secrets::delete_of(tx, org, ROWS_MAX)? > 0 {
+        return Ok(Step::Some);
+    }
+    data_keys::delete_of(tx, org)?;
     if let Some(found) = tx.find(WORKSPACE, named_params! { ":org": org }, |row| row.get::<_, WorkspaceId>(0))? {
         return Ok(match everything_in(tx, org, found)? {
             Step::Done => Step::Some,

@@ -322,7 +322,7 @@ pub fn versions(reader: &Reader<'_>, id: SecretId) -> Result<Vec<Version>, Error
 }
 
 /// Deleted bytes are overwritten in what `work` does: sealed values are not left in free pages.
-fn wiping<T>(tx: &Tx<'_>, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+pub(super) fn wiping<T>(tx: &Tx<'_>, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     let set = |sql| tx.get(sql, [], |row| row.get::<_, i64>(0));
     set(WIPE)?;
     let done = work();

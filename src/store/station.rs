@@ -8,6 +8,9 @@ use crate::domain::hex;
 pub(super) const FIND: &str = "SELECT value FROM station WHERE key = :key";
 pub(super) const INSERT: &str = "INSERT INTO station (key, value) VALUES (:key, :value)";
 
+const UPDATE: &str = "UPDATE station SET value = :value WHERE key = :key";
+const DELETE: &str = "DELETE FROM station WHERE key = :key";
+
 /// The secret under a name, where there is one.
 fn find(reader: &Reader<'_>, name: &str) -> Result<Option<[u8; 32]>, Error> {
     let known: Option<String> = reader.find(FIND, named_params! { ":key": name }, |row| row.get(0))?;
@@ -56,5 +59,25 @@ pub fn master_key(reader: &Reader<'_>) -> Result<Option<String>, Error> {
 /// Remembers the fingerprint of the first key.
 pub fn set_master_key(tx: &Tx<'_>, fingerprint: &str) -> Result<(), Error> {
     tx.execute(INSERT, named_params! { ":key": MASTER_KEY, ":value": fingerprint })?;
+    Ok(())
+}
+
+const NEXT_MASTER_KEY: &str = "master_key_next";
+
+/// The fingerprint of the key that is to take the master key's place, while it is being replaced.
+pub fn next_master_key(reader: &Reader<'_>) -> Result<Option<String>, Error> {
+    reader.find(FIND, named_params! { ":key": NEXT_MASTER_KEY }, |row| row.get(0))
+}
+
+/// Begins to replace the master key.
+pub fn set_next_master_key(tx: &Tx<'_>, fingerprint: &str) -> Result<(), Error> {
+    tx.execute(INSERT, named_params! { ":key": NEXT_MASTER_KEY, ":value": fingerprint })?;
+    Ok(())
+}
+
+/// Ends replacing the master key: this one is expected from now on.
+pub fn turn_master_key(tx: &Tx<'_>, fingerprint: &str) -> Result<(), Error> {
+    tx.execute(UPDATE, named_params! { ":key": MASTER_KEY, ":value": fingerprint })?;
+    tx.execute(DELETE, named_params! { ":key": NEXT_MASTER_KEY })?;
     Ok(())
 }

@@ -21,8 +21,17 @@ const TAKE_CODE: &str =
     "UPDATE recovery_codes SET used_at = :now WHERE principal_id = :principal AND code_hash = :hash AND used_at IS NULL";
 const CODES_LEFT: &str = "SELECT count(*) FROM recovery_codes WHERE principal_id = :principal AND used_at IS NULL";
 
+// Bytes 2 to 9 of what is sealed name the key. There are as many rows as people with an authenticator app.
+const UNDER: &str =
+    "SELECT principal_id, secret FROM totp WHERE principal_id > '' AND lower(hex(substr(secret, 2, 8))) = :master LIMIT :limit";
+const COUNT_UNDER: &str = "SELECT count(*) FROM totp WHERE principal_id > '' AND lower(hex(substr(secret, 2, 8))) = :master";
+const RESEAL: &str = "UPDATE totp SET secret = :secret WHERE principal_id = :principal";
+
 #[cfg(test)]
 pub(super) const SQL: &[&str] = &[
+    UNDER,
+    COUNT_UNDER,
+    RESEAL,
     BEGIN,
     FIND,
     CONFIRM,
@@ -92,4 +101,23 @@ pub fn take_code(tx: &Tx<'_>, principal: PrincipalId, hash: &Hash, now: Timestam
 /// Recovery codes that can still be used.
 pub fn codes_left(reader: &Reader<'_>, principal: PrincipalId) -> Result<u32, Error> {
     reader.get(CODES_LEFT, named_params! { ":principal": principal }, |row| row.get(0))
+}
+
+/// Some of the secrets that this master key sealed.
+pub fn under(reader: &Reader<'_>, master: &str, limit: u32) -> Result<Vec<(PrincipalId, Vec<u8>)>, Error> {
+    let params = named_params! { ":master": master, ":limit": limit };
+    reader.list(UNDER, params, |row| Ok((row.get(0)?, row.get(1)?)))
+}
+
+/// How many secrets this master key sealed.
+pub fn count_under(reader: &Reader<'_>, master: &str) -> Result<u64, Error> {
+    reader.get(COUNT_UNDER, named_params! { ":master": master }, |row| {
+        Ok(row.get::<_, i64>(0)? as u64)
+    })
+}
+
+/// Puts the same secret in its place, sealed by another key.
+pub fn reseal(tx: &Tx<'_>, principal: PrincipalId, sealed: &[u8]) -> Result<(), Error> {
+    tx.execute(RESEAL, named_params! { ":principal": principal, ":secret": sealed })?;
+    Ok(())
 }

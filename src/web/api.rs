@@ -29,6 +29,7 @@ pub mod reset_links;
 pub mod roles;
 pub mod run_hosts;
 pub mod runs;
+pub mod secrets;
 pub mod service_principals;
 pub mod stream;
 pub mod verify;

@@ -10,6 +10,7 @@ mod models;
 mod money;
 mod orgs;
 mod policy;
+mod secrets;
 mod station;
 
 use std::collections::BTreeMap;
@@ -138,6 +139,7 @@ pub fn table() -> Vec<Line> {
     lines.extend(policy::lines());
     lines.extend(money::lines());
     lines.extend(models::lines());
+    lines.extend(secrets::lines());
     lines.extend(audit::lines());
     lines.extend(costs::lines());
     lines.extend(station::lines());

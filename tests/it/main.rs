@@ -40,6 +40,7 @@ mod replay;
 mod resets;
 mod sandbox;
 mod scripts;
+mod secrets;
 mod security;
 mod sessions;
 mod signing_in;

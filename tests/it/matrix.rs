@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentstation::domain::id::{AgentId, ApprovalId, InvitationId, OrgId, PasskeyId, PrincipalId, ProviderId, RunId, SessionId, WorkspaceId};
+use agentstation::domain::id::{
+    AgentId, ApprovalId, InvitationId, OrgId, PasskeyId, PrincipalId, ProviderId, RunId, SecretId, SessionId, WorkspaceId,
+};
 use agentstation::domain::origin::Origin;
 use agentstation::domain::permission::{Access, Actor, Permission, Resource, Role, authorize};
 use agentstation::domain::plan::Plan;
@@ -57,6 +59,7 @@ impl Names {
             ("{session}", SessionId::new(long_ago).to_string()),
             ("{provider}", ProviderId::new(long_ago).to_string()),
             ("{alias}", "none".to_owned()),
+            ("{secret}", SecretId::new(long_ago).to_string()),
             ("{key}", "none".to_owned()),
             ("{rule}", "none".to_owned()),
             ("{version}", "1.0.0".to_owned()),

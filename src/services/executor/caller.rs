@@ -77,6 +77,11 @@ impl Rights {
             .map(|loaded| &loaded.version.manifest.capabilities)
     }
 
+    /// Whether each of them may name this secret.
+    pub(super) fn grants_secret(&self, name: &str) -> bool {
+        self.all().all(|granted| granted.secrets.iter().any(|granted| granted == name))
+    }
+
     /// What the strictest of them says.
     pub(super) fn decide(&self, policies: &Policies, call: &Call, facts: &Facts) -> Decision {
         let own = policy::decide(policies, self.granted(), call, facts);

@@ -139,7 +139,13 @@ impl Execution<'_> {
         Ok(())
     }
 
-    pub(super) async fn finish(&mut self, unwritten: Vec<NewEntry>, end: Final) -> Result<(), Halt> {
+    pub(super) async fn finish(&mut self, unwritten: Vec<NewEntry>, mut end: Final) -> Result<(), Halt> {
+        if let Some(secrets) = &self.secrets {
+            end.output = end.output.map(|output| secrets.clean_text(output));
+            if let Some(error) = &mut end.error {
+                secrets.clean_error(error);
+            }
+        }
         let now = self.app.clock.now();
         let (run, totals, segment, fuel) = (self.run.clone(), self.totals(), self.segment.segment, self.segment_fuel);
         let meta = json!({

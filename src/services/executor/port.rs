@@ -13,11 +13,13 @@ use super::super::Error;
 use super::super::agents::load_version;
 use super::super::app::App;
 use super::super::feed::Publisher;
+use super::super::redaction::Pieces;
 use super::super::warm::{Fence, KEPT_FOR, Place};
 use super::super::{models, waits};
 use super::begin::Batch;
 use super::caller::{Caller, Rights};
 use super::children::{Asked, Startable};
+use super::secrets::RunSecrets;
 use super::under_way::{UnderWay, try_of};
 use super::{effects, summary};
 use crate::domain::call::{Call, CallResult};
@@ -53,6 +55,7 @@ pub(super) struct RunPort {
     app: App,
     caller: Caller,
     rights: Rights,
+    secrets: Arc<RunSecrets>,
     publisher: Arc<Publisher>,
     /// Of the current turn.
     used: Arc<Mutex<Used>>,
@@ -112,7 +115,7 @@ impl RunPort {
         app: &App,
         run: &Claimed,
         segment: &Segment,
-        rights: Rights,
+        (rights, secrets): (Rights, Arc<RunSecrets>),
         publisher: Arc<Publisher>,
         active: Arc<ActiveTime>,
         (fence, stop): (Fence, Stop),
@@ -145,6 +148,7 @@ impl RunPort {
             app: app.clone(),
             caller,
             rights,
+            secrets,
             publisher,
             used,
             base,
@@ -422,8 +426,9 @@ impl Port for RunPort {
         self.app.clock.now()
     }
 
-    fn enqueue(&self, entries: Vec<NewEntry>) -> BoxFuture<'_, Result<(), PortError>> {
+    fn enqueue(&self, mut entries: Vec<NewEntry>) -> BoxFuture<'_, Result<(), PortError>> {
         Box::pin(async move {
+            self.secrets.clean_entries(&mut entries);
             let caller = self.caller();
             let pending = self
                 .app
@@ -446,8 +451,10 @@ impl Port for RunPort {
         })
     }
 
-    fn begin(&self, before: Vec<NewEntry>, calls: Vec<PendingCall>) -> BoxFuture<'_, Result<Vec<Begun>, PortError>> {
+    fn begin(&self, mut before: Vec<NewEntry>, mut calls: Vec<PendingCall>) -> BoxFuture<'_, Result<Vec<Begun>, PortError>> {
         Box::pin(async move {
+            self.secrets.clean_entries(&mut before);
+            calls.iter_mut().for_each(|call| self.secrets.clean_call(call));
             let startable = self.startable(calls.iter()).await?;
             let computed = self.computed(&calls).await;
             CrashPoint::BeforeIntent.pass();
@@ -496,10 +503,17 @@ impl Port for RunPort {
                 Call::ModelsChat(request) => {
                     let (segment, call, sub) = (entry.segment, entry.call.unwrap_or(0), entry.sub);
                     let tries = intended.tries;
-                    let show = |text: &str| self.publisher.delta(segment, call, sub, tries, text);
+                    let (redactor, pieces) = (self.secrets.redactor(), Mutex::new(Pieces::default()));
+                    let show = |text: &str| {
+                        let shown = pieces.lock().unwrap_or_else(PoisonError::into_inner).push(&redactor, text);
+                        if let Some(text) = shown {
+                            self.publisher.delta(segment, call, sub, tries, &text);
+                        }
+                    };
                     let reserved = self.worst_case(request);
                     let progress = self.under_way.begin(intended);
-                    effects::chat(&self.app, &self.caller, request, reserved, &progress, &show).await
+                    self.secrets
+                        .clean(effects::chat(&self.app, &self.caller, request, reserved, &progress, &show).await)
                 }
                 Call::ToolsCall { name, arguments } => self.perform_tool(&intended.pending, name, arguments).await,
                 other => {

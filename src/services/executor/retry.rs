@@ -21,6 +21,9 @@ impl Execution<'_> {
         reason: EndReason,
         mut error: RunError,
     ) -> Result<(), Halt> {
+        if let Some(secrets) = &self.secrets {
+            secrets.clean_error(&mut error);
+        }
         let Some(code) = error.code.filter(|code| reason == EndReason::AgentError && OUTSIDE.contains(code)) else {
             return self.finish(unwritten, Final::of(reason, error)).await;
         };

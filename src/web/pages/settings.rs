@@ -7,4 +7,5 @@ pub mod models;
 pub mod organization;
 pub mod policy;
 pub mod roles;
+pub mod secrets;
 pub mod workspaces;

@@ -43,13 +43,22 @@ impl Finished {
 /// A directory to run the program in.
 pub struct Place {
     dir: TempDir,
+    environment: Vec<(String, String)>,
 }
 
 impl Place {
     pub fn new() -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
+            environment: Vec::new(),
         }
+    }
+
+    /// The same with a variable set for the program.
+    pub fn with(mut self, variable: &str, value: &str) -> Self {
+        self.environment.retain(|(known, _)| known != variable);
+        self.environment.push((variable.to_owned(), value.to_owned()));
+        self
     }
 
     pub fn path(&self) -> &Path {
@@ -70,7 +79,8 @@ impl Place {
             .args(args)
             .current_dir(self.path())
             .env_clear()
-            .env("AGENTSTATION_RUNTIME_CACHE", CODE_CACHE);
+            .env("AGENTSTATION_RUNTIME_CACHE", CODE_CACHE)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -82,6 +92,14 @@ impl Place {
     /// Runs a command to its end.
     pub async fn run(&self, args: &[&str]) -> Finished {
         self.run_with(args, "").await
+    }
+
+    /// Runs a command that dies at a named point.
+    pub async fn run_dying(&self, args: &[&str], point: &str) {
+        use std::os::unix::process::ExitStatusExt as _;
+        let status = self.command(args).env("AGENTSTATION_CRASH_AT", point).status();
+        let status = tokio::time::timeout(WITHIN, status).await.expect("the command ends").unwrap();
+        assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "it passes {point}");
     }
 
     /// Runs a command to its end with this on its stdin.
@@ -192,6 +210,17 @@ impl Serving {
     /// What it has logged so far.
     pub fn log(&self) -> String {
         self.launched.log()
+    }
+
+    /// Waits until it has logged this.
+    pub async fn until_logged(&self, text: &str) {
+        let logged = async {
+            while !self.log().contains(text) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let found = tokio::time::timeout(WITHIN, logged).await;
+        assert!(found.is_ok(), "it never says “{text}”: {}", self.log());
     }
 
     /// Ends it as a power cut would.

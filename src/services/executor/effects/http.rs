@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::super::caller::Rights;
+use super::super::caller::{Caller, Rights};
+use super::super::secrets::{Filled, RunSecrets};
 use super::{is_trouble, resting};
 use crate::domain::call::{Body, CallResult, HttpHeader, HttpRequest, HttpResponse, Reply};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::OrgId;
 use crate::domain::limits::HTTP_BODY_BYTES_MAX;
-use crate::domain::policy;
 use crate::net::{self, Trail};
 use crate::runtime::ports::Performed;
 use crate::services::app::{App, Callee};
@@ -16,24 +16,24 @@ use crate::services::app::{App, Callee};
 /// Time that a request may take where the agent names none.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Sends a request to a granted host; `trail` gets whom it reaches.
+/// Sends a request to a granted host; `trail` gets whom it reaches. Secrets are put in last, and taken out of what comes back first.
 pub(in super::super) async fn http(
     app: &App,
-    org: OrgId,
+    caller: &Caller,
     rights: &Rights,
+    secrets: &RunSecrets,
     request: &HttpRequest,
     key: Option<(String, String)>,
     trail: &Trail,
 ) -> Performed {
-    // The placeholder itself must never leave: the other side would take it for the secret.
-    if let Some(name) = policy::secrets_of(request).first() {
-        let text = format!("the request names the secret “{name}”, and the station has no such secret to put there; nothing was sent");
-        return Performed::free(CallResult::Failed(Failure::new(FailureCode::NotFound, text)));
-    }
-    Performed::free(match send(app, org, rights, request, key, trail).await {
+    let sent = match secrets.fill(app, caller, rights, request).await {
+        Ok(filled) => send(app, caller.org, rights, &filled, key, trail).await,
+        Err(failure) => Err(failure),
+    };
+    secrets.clean(Performed::free(match sent {
         Ok(response) => CallResult::Ok(Reply::Http(response)),
         Err(failure) => CallResult::Failed(failure),
-    })
+    }))
 }
 
 fn host_of(url: &str) -> String {
@@ -46,10 +46,11 @@ async fn send(
     app: &App,
     org: OrgId,
     rights: &Rights,
-    request: &HttpRequest,
+    filled: &Filled<'_>,
     key: Option<(String, String)>,
     trail: &Trail,
 ) -> Result<HttpResponse, Failure> {
+    let request: &HttpRequest = &filled.request;
     let body = match &request.body {
         None => None,
         Some(body) => Some(
@@ -78,6 +79,7 @@ async fn send(
             rights.follow(url, method)
         }
     };
+    let may_carry = |method: &str, url: &url::Url| filled.may_go(method, url);
     let timeout = request.timeout_ms.map_or(HTTP_TIMEOUT, |ms| Duration::from_millis(u64::from(ms)));
     let wanted = net::Request {
         method: &request.method,
@@ -87,7 +89,7 @@ async fn send(
         timeout,
         body_bytes_max: HTTP_BODY_BYTES_MAX,
         allow: &allow,
-        secrets: None,
+        secrets: filled.carries().then_some(&may_carry),
         trail,
     };
     let host = host_of(&request.url);

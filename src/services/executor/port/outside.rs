@@ -44,7 +44,7 @@ impl RunPort {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(place(&pending.entry), trail.clone());
-        effects::http(&self.app, self.caller.org, &self.rights, request, key, &trail).await
+        effects::http(&self.app, &self.caller, &self.rights, &self.secrets, request, key, &trail).await
     }
 
     /// Whom a call has reached that has ended.
