@@ -80,7 +80,10 @@ fn show(reader: &Reader<'_>, budget: Budget, now: Timestamp) -> Result<Shown, st
         target_name: rows::target_name(reader, budget.org, budget.scope, &budget.target)?.unwrap_or_default(),
         window: budget.window(now),
         standing: rows::look(reader, &budget, now)?,
-        held: rows::held(reader, whose, None, HELD_COUNT_MAX)?.len().try_into().unwrap_or(HELD_COUNT_MAX),
+        held: rows::held(reader, whose, None, HELD_COUNT_MAX)?
+            .len()
+            .try_into()
+            .unwrap_or(HELD_COUNT_MAX),
         budget,
     })
 }
@@ -94,7 +97,10 @@ pub async fn list(app: &App, actor: &Actor, after: Option<BudgetId>, limit: u32)
     let (org, limit, now) = (actor.org, limit.clamp(1, PAGE_MAX + 1), app.clock.now());
     let listed = app.store.read(move |reader| {
         let found = rows::list(reader, org, after, limit)?;
-        found.into_iter().map(|budget| show(reader, budget, now)).collect::<Result<Vec<_>, _>>()
+        found
+            .into_iter()
+            .map(|budget| show(reader, budget, now))
+            .collect::<Result<Vec<_>, _>>()
     });
     Ok(listed.await?)
 }
@@ -127,7 +133,13 @@ fn problems(budget: &Budget) -> Vec<FieldError> {
         say("/limit_micros", format!("a budget has at most {LIMIT_MICROS_MAX} micro-dollars"));
     }
     if zone(&budget.time_zone).is_none() {
-        say("/time_zone", format!("there is no time zone {:?}; write one such as Europe/Berlin or UTC", budget.time_zone));
+        say(
+            "/time_zone",
+            format!(
+                "there is no time zone {:?}; write one such as Europe/Berlin or UTC",
+                budget.time_zone
+            ),
+        );
     }
     if budget.scope == BudgetScope::Org && !budget.target.is_empty() {
         say("/target", "a budget of the organization has no target".to_owned());
@@ -138,7 +150,10 @@ fn problems(budget: &Budget) -> Vec<FieldError> {
 fn check_target(reader: &Reader<'_>, budget: &Budget) -> Result<(), Error> {
     match rows::target_name(reader, budget.org, budget.scope, &budget.target)? {
         Some(_) => Ok(()),
-        None => Err(Error::field("/target", format!("the organization has no {} with this id", budget.scope))),
+        None => Err(Error::field(
+            "/target",
+            format!("the organization has no {} with this id", budget.scope),
+        )),
     }
 }
 
@@ -286,7 +301,10 @@ pub async fn raise(
     let now = app.clock.now();
     update(app, actor, (id, expected), "budget.raise", origin, move |budget| {
         if micros > LIMIT_MICROS_MAX {
-            return Err(Error::field("/raise_micros", format!("raise it by at most {LIMIT_MICROS_MAX} micro-dollars")));
+            return Err(Error::field(
+                "/raise_micros",
+                format!("raise it by at most {LIMIT_MICROS_MAX} micro-dollars"),
+            ));
         }
         if micros > 0 && (until <= now || until > now.plus(RAISE_MAX)) {
             return Err(Error::field("/until", "name a time that is yet to come, within 366 days"));

@@ -10,8 +10,8 @@ use tokio_util::task::TaskTracker;
 
 use super::app::App;
 use super::executor::{self, Work};
-use super::{budgets, waits};
 use super::warm::{Fence, Warm};
+use super::{budgets, waits};
 use crate::domain::failure::EndReason;
 use crate::domain::id::RunId;
 use crate::domain::run::RunState;

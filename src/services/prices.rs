@@ -9,6 +9,7 @@ use serde_json::json;
 
 pub use self::shipped::{Shipped, list as shipped};
 use super::access::require;
+use super::audit::STATION;
 use super::{App, Error, FieldError, audit};
 use crate::domain::id::{OrgId, PriceId};
 use crate::domain::money::Price;
@@ -16,7 +17,6 @@ use crate::domain::origin::Origin;
 use crate::domain::permission::{Actor, Permission};
 use crate::domain::price::{Listed, Source, Tariff, holding};
 use crate::domain::time::Timestamp;
-use super::audit::STATION;
 use crate::store::prices::{self as rows, Stored};
 use crate::store::{self, Store};
 
@@ -122,7 +122,11 @@ impl Of {
     fn owner(self, actor: &Actor, to_change: bool) -> Result<Option<OrgId>, Error> {
         match self {
             Self::Org => {
-                let permission = if to_change { Permission::ModelsManage } else { Permission::ModelsRead };
+                let permission = if to_change {
+                    Permission::ModelsManage
+                } else {
+                    Permission::ModelsRead
+                };
                 require(actor, permission, actor.org, WHAT)?;
                 Ok(Some(actor.org))
             }
@@ -169,10 +173,7 @@ pub async fn of_station(app: &App, actor: &Actor) -> Result<Vec<Stored>, Error> 
 /// `Forbidden`, `NotFound`.
 pub async fn get(app: &App, actor: &Actor, of: Of, price: PriceId) -> Result<Stored, Error> {
     let owner = of.owner(actor, false)?;
-    app.store
-        .read(move |reader| rows::get(reader, owner, price))
-        .await
-        .map_err(named)
+    app.store.read(move |reader| rows::get(reader, owner, price)).await.map_err(named)
 }
 
 fn named(error: store::Error) -> Error {
@@ -193,24 +194,41 @@ pub fn problems(provider: &str, model: &str, tariff: &Tariff) -> Vec<FieldError>
     };
     for (pointer, text) in [("/provider", provider), ("/model", model)] {
         if text.is_empty() || text.len() > PATTERN_BYTES_MAX || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            say(pointer, format!("write 1 to {PATTERN_BYTES_MAX} bytes without spaces; in a model's name * stands for any characters"));
+            say(
+                pointer,
+                format!("write 1 to {PATTERN_BYTES_MAX} bytes without spaces; in a model's name * stands for any characters"),
+            );
         }
     }
     if provider.contains('*') && provider != "*" {
-        say("/provider", "write a preset such as openai, the name of a provider, or * alone for any".to_owned());
+        say(
+            "/provider",
+            "write a preset such as openai, the name of a provider, or * alone for any".to_owned(),
+        );
     }
     let prices = std::iter::once(&tariff.price).chain(tariff.tiers.iter().map(|tier| &tier.price));
     let too_high = |price: &Price| {
-        let most = price.input_micros.max(price.cache_read_micros).max(price.cache_write_micros).max(price.output_micros);
+        let most = price
+            .input_micros
+            .max(price.cache_read_micros)
+            .max(price.cache_write_micros)
+            .max(price.output_micros);
         most > PRICE_MICROS_MAX
     };
     if prices.into_iter().any(too_high) {
-        say("", format!("a price is at most {PRICE_MICROS_MAX} micro-dollars for a million tokens"));
+        say(
+            "",
+            format!("a price is at most {PRICE_MICROS_MAX} micro-dollars for a million tokens"),
+        );
     }
     if tariff.tiers.len() > TIERS_MAX {
         say("/tiers", format!("a tariff has at most {TIERS_MAX} tiers"));
     }
-    if !tariff.tiers.windows(2).all(|pair| matches!(pair, [a, b] if a.over_input_tokens < b.over_input_tokens)) {
+    if !tariff
+        .tiers
+        .windows(2)
+        .all(|pair| matches!(pair, [a, b] if a.over_input_tokens < b.over_input_tokens))
+    {
         say("/tiers", "tiers go from few to many tokens, each number once".to_owned());
     }
     wrong
@@ -223,7 +241,11 @@ pub fn problems(provider: &str, model: &str, tariff: &Tariff) -> Vec<FieldError>
 /// `Forbidden`; `Invalid` with the fields; `TooLarge` where there are too many.
 pub async fn set(app: &App, actor: &Actor, of: Of, new: NewPrice, origin: Origin) -> Result<(Stored, bool), Error> {
     let owner = of.owner(actor, true)?;
-    let (provider, model, note) = (new.provider.trim().to_owned(), new.model.trim().to_owned(), new.note.trim().to_owned());
+    let (provider, model, note) = (
+        new.provider.trim().to_owned(),
+        new.model.trim().to_owned(),
+        new.note.trim().to_owned(),
+    );
     let mut wrong = problems(&provider, &model, &new.tariff);
     if note.len() > NOTE_BYTES_MAX || note.chars().any(char::is_control) {
         wrong.push(FieldError {
@@ -254,7 +276,9 @@ pub async fn set(app: &App, actor: &Actor, of: Of, new: NewPrice, origin: Origin
     let set = app.store.write(move |tx| {
         let (id, is_new) = rows::set(tx, owner, &row, now)?;
         if is_new && rows::count(tx, owner)? > PRICES_MAX {
-            return Err(store::Error::Limit(format!("at most {PRICES_MAX} prices can be set; remove some that no longer hold")));
+            return Err(store::Error::Limit(format!(
+                "at most {PRICES_MAX} prices can be set; remove some that no longer hold"
+            )));
         }
         let detail = json!({ "provider": row.provider, "model": row.model, "from": row.from.as_ms(), "tariff": row.tariff });
         store::audit::record(tx, record(&actor, owner, "price.set", id, origin.clone()).detail(detail), now)?;

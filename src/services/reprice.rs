@@ -10,8 +10,8 @@ use crate::domain::money::Usage;
 use crate::domain::origin::Origin;
 use crate::domain::permission::{Actor, Permission};
 use crate::domain::time::Timestamp;
-use crate::store::ledger::{self, Settled};
 use crate::store;
+use crate::store::ledger::{self, Settled};
 
 /// Lines that are looked at in one transaction.
 const PAGE: u32 = 200;
@@ -62,7 +62,9 @@ fn cost(app: &App, org: OrgId, settled: &Settled) -> Option<i64> {
         if settled.usage == Usage::default() && settled.estimated {
             return None;
         }
-        let tariff = app.prices.tariff(org, &item.provider, &item.provider_name, &item.model, settled.at())?;
+        let tariff = app
+            .prices
+            .tariff(org, &item.provider, &item.provider_name, &item.model, settled.at())?;
         tariff.cost_micros(settled.usage)
     } else {
         app.prices.of_use(org, item.kind.as_str(), settled.quantity, settled.at())

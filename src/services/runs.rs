@@ -200,8 +200,16 @@ async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId, key: Opti
         retry: serde_json::to_string(&start.retry).unwrap_or_else(|_| "{}".to_owned()),
         pinned: start.version.is_some(),
         session: start.message.is_some(),
-        budget_micros: start.budget_micros.into_iter().chain(version.version.manifest.limits.cost_budget()).min(),
-        key: if actor.credential == Credential::ApiKey { actor.credential_id.clone().unwrap_or_default() } else { String::new() },
+        budget_micros: start
+            .budget_micros
+            .into_iter()
+            .chain(version.version.manifest.limits.cost_budget())
+            .min(),
+        key: if actor.credential == Credential::ApiKey {
+            actor.credential_id.clone().unwrap_or_default()
+        } else {
+            String::new()
+        },
         parent: None,
     };
     let sender = Sender {

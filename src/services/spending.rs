@@ -63,7 +63,10 @@ pub async fn sums(app: &App, actor: &Actor, asked: Asked) -> Result<Vec<Sum>, Er
         return Err(Error::field("/to", "the end must come after the beginning"));
     }
     let Some(zone) = zone(&asked.time_zone) else {
-        return Err(Error::field("/time_zone", "there is no such time zone; write one such as Europe/Berlin or UTC"));
+        return Err(Error::field(
+            "/time_zone",
+            "there is no such time zone; write one such as Europe/Berlin or UTC",
+        ));
     };
     let (by, limit) = match asked.by {
         By::Day => (spending::By::Quarter, QUARTERS_MAX),

@@ -84,8 +84,27 @@ pub(super) const KEY: &str = "SELECT name FROM api_keys WHERE id = :target AND o
 
 #[cfg(test)]
 pub(super) const SQL: [&str; 21] = [
-    COVERING, ADD, FIND_WINDOW, MAKE_WINDOW, SPENT, SPENT_EXACTLY, RESERVED, ALERTED, DROP_WINDOWS, GET, LIST, COUNT, INSERT, CHANGE, REMOVE, HELD,
-    ORGS_HELD, WORKSPACE, AGENT, PRINCIPAL, KEY,
+    COVERING,
+    ADD,
+    FIND_WINDOW,
+    MAKE_WINDOW,
+    SPENT,
+    SPENT_EXACTLY,
+    RESERVED,
+    ALERTED,
+    DROP_WINDOWS,
+    GET,
+    LIST,
+    COUNT,
+    INSERT,
+    CHANGE,
+    REMOVE,
+    HELD,
+    ORGS_HELD,
+    WORKSPACE,
+    AGENT,
+    PRINCIPAL,
+    KEY,
 ];
 
 /// A budget.
@@ -173,9 +192,11 @@ fn sums(reader: &Reader<'_>, budget: &Budget, window: Window) -> Result<(i64, i6
 }
 
 fn kept(reader: &Reader<'_>, budget: &Budget, window: Window) -> Result<Option<(i64, i64)>, Error> {
-    reader.find(FIND_WINDOW, named_params! { ":budget": budget.id, ":starts": window.starts }, |row| {
-        Ok((row.get(0)?, row.get(1)?))
-    })
+    reader.find(
+        FIND_WINDOW,
+        named_params! { ":budget": budget.id, ":starts": window.starts },
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )
 }
 
 fn standing(budget: &Budget, (spent, reserved): (i64, i64), at: Timestamp) -> Standing {
@@ -267,7 +288,9 @@ pub fn get(reader: &Reader<'_>, org: OrgId, id: BudgetId) -> Result<Budget, Erro
 /// Budgets of an organization after one, in the order in which they were made.
 pub fn list(reader: &Reader<'_>, org: OrgId, after: Option<BudgetId>, limit: u32) -> Result<Vec<Budget>, Error> {
     let after = after.map(|id| id.to_string()).unwrap_or_default();
-    reader.list(LIST, named_params! { ":org": org, ":after": after, ":limit": limit }, |row| budget(org, row))
+    reader.list(LIST, named_params! { ":org": org, ":after": after, ":limit": limit }, |row| {
+        budget(org, row)
+    })
 }
 
 pub fn count(reader: &Reader<'_>, org: OrgId) -> Result<u32, Error> {

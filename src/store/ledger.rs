@@ -40,7 +40,8 @@ pub(super) const LOST: &str = concat!(
 );
 pub(super) const LEFT: &str = concat!(select!(), "WHERE org_id = :org AND run_id = :run AND state = 'reserved'");
 // One step of the index for each organization.
-pub(super) const LEFT_ANYWHERE: &str = "SELECT l.org_id, l.run_id FROM ledger l INDEXED BY ledger_reserved WHERE l.state = 'reserved' LIMIT :limit";
+pub(super) const LEFT_ANYWHERE: &str =
+    "SELECT l.org_id, l.run_id FROM ledger l INDEXED BY ledger_reserved WHERE l.state = 'reserved' LIMIT :limit";
 pub(super) const SETTLE: &str =
     "UPDATE ledger SET state = :state, cost_micros = :cost, estimated = :estimated, input_tokens = :input, cache_read_tokens = :cache_read,
     cache_write_tokens = :cache_write, output_tokens = :output, quantity = :quantity, provider = :provider, provider_name = :provider_name,
@@ -328,7 +329,9 @@ pub fn settle_left(tx: &Tx<'_>, org: OrgId, run: RunId, now: Timestamp) -> Resul
 /// Settles what an earlier process left reserved, so that nothing waits for it. To be called while nothing runs. Returns whether there may
 /// be more.
 pub fn settle_all_left(tx: &Tx<'_>, limit: u32, now: Timestamp) -> Result<bool, Error> {
-    let mut left: Vec<(OrgId, RunId)> = tx.list(LEFT_ANYWHERE, named_params! { ":limit": limit }, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let mut left: Vec<(OrgId, RunId)> = tx.list(LEFT_ANYWHERE, named_params! { ":limit": limit }, |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })?;
     let found = left.len();
     left.dedup();
     for (org, run) in left {
@@ -454,7 +457,15 @@ pub fn correct(tx: &Tx<'_>, settled: &Settled, by_micros: i64, now: Timestamp) -
         sub: 0,
         tries: 0,
     };
-    insert(tx, payer, &key, &correction, (Some(*id), "settled"), (0, by_micros), (*at, Some(now)))?;
+    insert(
+        tx,
+        payer,
+        &key,
+        &correction,
+        (Some(*id), "settled"),
+        (0, by_micros),
+        (*at, Some(now)),
+    )?;
     let booked = spending::Booked {
         cost_micros: by_micros,
         ..spending::Booked::default()

@@ -16,10 +16,14 @@ macro_rules! select {
 }
 // Prices are as few as people write, and all are read once, at the start and after a change.
 pub(super) const ALL: &str = concat!(select!(), "ORDER BY r.id");
-pub(super) const LIST: &str = concat!(select!(), "WHERE COALESCE(r.org_id, '') = :org ORDER BY r.provider, r.model, r.from_at DESC");
+pub(super) const LIST: &str = concat!(
+    select!(),
+    "WHERE COALESCE(r.org_id, '') = :org ORDER BY r.provider, r.model, r.from_at DESC"
+);
 pub(super) const GET: &str = concat!(select!(), "WHERE r.id = :price AND COALESCE(r.org_id, '') = :org");
 pub(super) const COUNT: &str = "SELECT count(*) FROM prices WHERE COALESCE(org_id, '') = :org";
-pub(super) const SAME: &str = "SELECT id FROM prices WHERE COALESCE(org_id, '') = :org AND provider = :provider AND model = :model AND from_at = :from";
+pub(super) const SAME: &str =
+    "SELECT id FROM prices WHERE COALESCE(org_id, '') = :org AND provider = :provider AND model = :model AND from_at = :from";
 pub(super) const INSERT: &str = "INSERT INTO prices (id, org_id, provider, model, from_at, tariff, note, created_by, created_at)
     VALUES (:id, :owner, :provider, :model, :from, :tariff, :note, :by, :now)";
 pub(super) const REPLACE: &str = "UPDATE prices SET tariff = :tariff, note = :note, created_by = :by, created_at = :now WHERE id = :id";

@@ -6,7 +6,8 @@ use crate::domain::budget::{BudgetScope, LineKind, OnExhausted, Period};
 use crate::domain::call::EffectClass;
 use crate::domain::failure::EndReason;
 use crate::domain::id::{
-    AgentId, ApprovalId, BudgetId, InvitationId, LedgerId, MessageId, NodeId, OrgId, PasskeyId, PriceId, PrincipalId, RunId, SessionId, VersionId, WorkspaceId,
+    AgentId, ApprovalId, BudgetId, InvitationId, LedgerId, MessageId, NodeId, OrgId, PasskeyId, PriceId, PrincipalId, RunId, SessionId,
+    VersionId, WorkspaceId,
 };
 use crate::domain::journal::{Lane, Phase};
 use crate::domain::manifest::RuntimeKind;

@@ -79,7 +79,6 @@ impl Money {
         self.begins_anew.store(i64::MAX, Ordering::Relaxed);
         Timestamp::from_ms(self.looked.swap(now.as_ms(), Ordering::Relaxed))
     }
-
 }
 
 /// What a call is paid for as, and the most that it can cost.
@@ -291,8 +290,11 @@ impl Batch<'_> {
 
     /// Writes down what a call used whose effect is in our own database.
     pub(super) fn note_use(&self, tx: &Tx<'_>, pending: &PendingCall, result: &CallResult) -> Done<()> {
-        let is_paid =
-            matches!(result, CallResult::Ok(_)) && matches!(pending.call, Call::MemoryPut { .. } | Call::ArtifactsPut(_) | Call::ToolsCall { .. });
+        let is_paid = matches!(result, CallResult::Ok(_))
+            && matches!(
+                pending.call,
+                Call::MemoryPut { .. } | Call::ArtifactsPut(_) | Call::ToolsCall { .. }
+            );
         let Some(bill) = is_paid.then(|| self.bill(&pending.call)).flatten() else {
             return Ok(());
         };
@@ -371,7 +373,10 @@ pub(super) fn settle(tx: &Tx<'_>, caller: &Caller, key: &TryKey, due: Due, now: 
 fn was_sent(result: &CallResult) -> bool {
     match result {
         CallResult::Ok(_) => true,
-        CallResult::Failed(failure) => matches!(failure.code, FailureCode::Timeout | FailureCode::Cancelled | FailureCode::Unavailable),
+        CallResult::Failed(failure) => matches!(
+            failure.code,
+            FailureCode::Timeout | FailureCode::Cancelled | FailureCode::Unavailable
+        ),
     }
 }
 

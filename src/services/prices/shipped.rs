@@ -47,7 +47,12 @@ pub struct Shipped {
     pub lines: Vec<Listed>,
 }
 
-static SHIPPED: LazyLock<Shipped> = LazyLock::new(|| parse(TEXT).unwrap_or_else(|_| Shipped { as_of: String::new(), lines: Vec::new() }));
+static SHIPPED: LazyLock<Shipped> = LazyLock::new(|| {
+    parse(TEXT).unwrap_or_else(|_| Shipped {
+        as_of: String::new(),
+        lines: Vec::new(),
+    })
+});
 
 /// The list that ships with the program.
 pub fn list() -> &'static Shipped {
@@ -109,13 +114,28 @@ mod tests {
     fn the_shipped_list_can_be_read_and_says_each_thing_once() {
         let shipped = parse(TEXT).unwrap();
         assert!(shipped.as_of.parse::<jiff::civil::Date>().is_ok(), "{}", shipped.as_of);
-        let names: BTreeSet<(&str, &str)> = shipped.lines.iter().map(|line| (line.provider.as_str(), line.model.as_str())).collect();
+        let names: BTreeSet<(&str, &str)> = shipped
+            .lines
+            .iter()
+            .map(|line| (line.provider.as_str(), line.model.as_str()))
+            .collect();
         assert_eq!(names.len(), shipped.lines.len());
         for line in &shipped.lines {
-            let Price { input_micros, cache_read_micros, output_micros, .. } = line.tariff.price;
-            assert!(input_micros >= 1_000 && output_micros >= input_micros && cache_read_micros <= input_micros, "{line:?}");
+            let Price {
+                input_micros,
+                cache_read_micros,
+                output_micros,
+                ..
+            } = line.tariff.price;
+            assert!(
+                input_micros >= 1_000 && output_micros >= input_micros && cache_read_micros <= input_micros,
+                "{line:?}"
+            );
             assert!(line.tariff.tiers.is_sorted_by_key(|tier| tier.over_input_tokens), "{line:?}");
-            assert!(super::super::problems(&line.provider, &line.model, &line.tariff).is_empty(), "{line:?}");
+            assert!(
+                super::super::problems(&line.provider, &line.model, &line.tariff).is_empty(),
+                "{line:?}"
+            );
         }
     }
 
@@ -125,13 +145,19 @@ mod tests {
             let line = holding(list().lines.iter(), preset, "ours", model, Timestamp::from_ms(1))?;
             Some(line.tariff.cost_micros(usage))
         };
-        let million_out = Usage { output_tokens: 1_000_000, ..Usage::default() };
+        let million_out = Usage {
+            output_tokens: 1_000_000,
+            ..Usage::default()
+        };
         assert_eq!(cost("openai", "gpt-4o-mini-2024-07-18", million_out), Some(600_000));
         assert_eq!(cost("openai", "gpt-5-2025-08-07", million_out), Some(10_000_000));
         assert_eq!(cost("openai", "gpt-5-mini", million_out), Some(2_000_000));
         assert_eq!(cost("openai", "gpt-9", million_out), None);
         assert_eq!(cost("mistral", "gpt-5", million_out), None);
-        let written = Usage { cache_write_tokens: 1_000_000, ..Usage::default() };
+        let written = Usage {
+            cache_write_tokens: 1_000_000,
+            ..Usage::default()
+        };
         assert_eq!(cost("anthropic", "claude-sonnet-4-5-20250929", written), Some(7_500_000));
         assert_eq!(cost("anthropic", "claude-haiku-4-5", written), Some(1_250_000));
     }

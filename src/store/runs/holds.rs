@@ -107,7 +107,13 @@ fn change(
 ///
 /// # Errors
 /// [`Error::Fenced`] where another start holds it.
-pub fn by_budget(tx: &Tx<'_>, org: OrgId, (run, fence): (RunId, u64), meta: serde_json::Value, now: Timestamp) -> Result<Option<u64>, Error> {
+pub fn by_budget(
+    tx: &Tx<'_>,
+    org: OrgId,
+    (run, fence): (RunId, u64),
+    meta: serde_json::Value,
+    now: Timestamp,
+) -> Result<Option<u64>, Error> {
     let (_, segment, attempt, holds, cancelling): (RunState, u32, u32, Holds, bool) =
         tx.get(FIND, named_params! { ":run": run, ":org": org }, |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
@@ -127,7 +133,9 @@ pub fn by_budget(tx: &Tx<'_>, org: OrgId, (run, fence): (RunId, u64), meta: serd
 
 /// Lets a run go on that waited for money, as far as that is concerned. What is not held by a budget, or has ended, is left alone.
 pub fn budget_again(tx: &Tx<'_>, org: OrgId, run: RunId, actor: Option<PrincipalId>, now: Timestamp) -> Result<Option<Held>, Error> {
-    match change(tx, org, run, actor, now, kind::RUN_RESUMED, Hold::Budget, |holds| holds.without(Hold::Budget)) {
+    match change(tx, org, run, actor, now, kind::RUN_RESUMED, Hold::Budget, |holds| {
+        holds.without(Hold::Budget)
+    }) {
         Ok(held) => Ok(Some(held).filter(|held| held.seq.is_some())),
         Err(Error::Conflict(_)) => Ok(None),
         Err(error) => Err(error),

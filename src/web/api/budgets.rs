@@ -105,12 +105,17 @@ fn answer(mut response: actix_web::HttpResponseBuilder, shown: Shown) -> HttpRes
 
 /// The version that a change was made from, where the client says so.
 fn expected(request: &HttpRequest) -> Result<Option<u32>, Problem> {
-    let Some(value) = request.headers().get(header::IF_MATCH) else { return Ok(None) };
+    let Some(value) = request.headers().get(header::IF_MATCH) else {
+        return Ok(None);
+    };
     let text = value.to_str().unwrap_or_default().trim();
     if text == "*" {
         return Ok(None);
     }
-    let version = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).and_then(|text| text.parse().ok());
+    let version = text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+        .and_then(|text| text.parse().ok());
     version.map(Some).ok_or_else(|| {
         Problem::new(
             ErrorCode::Conflict,

@@ -91,7 +91,11 @@ pub(super) async fn sums(state: &State, actor: &Actor, query: SpendingQuery, onl
         time_zone: query.time_zone.unwrap_or_else(|| "UTC".to_owned()),
         only_workspace,
     };
-    let items: Vec<SumBody> = spending::sums(&state.app, actor, asked).await?.into_iter().map(SumBody::from).collect();
+    let items: Vec<SumBody> = spending::sums(&state.app, actor, asked)
+        .await?
+        .into_iter()
+        .map(SumBody::from)
+        .collect();
     Ok(SpendingBody {
         cost_micros: items.iter().fold(0, |sum, item| sum.saturating_add(item.cost_micros)),
         items,

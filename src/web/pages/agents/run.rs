@@ -79,7 +79,14 @@ pub async fn show(
     let input = earlier
         .or_else(|| chosen.sample_input.clone())
         .map_or_else(|| "{}".to_owned(), |text| pretty(&text));
-    html(&page(&auth, &state, &request, (&agent, &versions, &chosen), (input, String::new()), Vec::new()))
+    html(&page(
+        &auth,
+        &state,
+        &request,
+        (&agent, &versions, &chosen),
+        (input, String::new()),
+        Vec::new(),
+    ))
 }
 
 /// `POST /agents/{agent}/run`
