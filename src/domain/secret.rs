@@ -94,7 +94,7 @@ impl Binding {
         self.agents.iter().any(|name| name == "*" || name == agent)
             && grant::allows(&self.host, url)
             && (self.methods.is_empty() || self.methods.iter().any(|one| one.eq_ignore_ascii_case(method)))
-            && grant::path_begins(url.path(), &self.path_prefix)
+            && grant::path_within(url.path(), &self.path_prefix)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
+use crate::domain::budget::{BudgetScope, LineKind, OnExhausted, Period};
 use crate::domain::call::EffectClass;
 use crate::domain::failure::EndReason;
 use crate::domain::id::{
@@ -88,7 +89,11 @@ codes_as_text!(
     ApprovalState,
     OnTimeout,
     ProviderKind,
-    Verb
+    Verb,
+    BudgetScope,
+    LineKind,
+    OnExhausted,
+    Period
 );
 
 impl ToSql for Plan {

@@ -23,6 +23,8 @@ pub(super) struct Caller {
     pub agent: AgentId,
     pub agent_name: String,
     pub started_by: PrincipalId,
+    /// The API key with which they did; empty where it was none.
+    pub key: String,
     pub run: RunId,
     pub fence: u64,
     pub segment: u32,
@@ -122,6 +124,11 @@ impl Rights {
     pub(super) fn tools(&self) -> Vec<ChatTool> {
         let granted = |tool: &Tool| self.all().all(|granted| granted.tools.iter().any(|name| name == tool.name));
         TOOLS.iter().filter(|tool| granted(tool)).map(Tool::described).collect()
+    }
+
+    /// The most that a run may cost by its manifest and those above it, in micro-dollars; `None` where none says.
+    pub(super) fn cost_limit(&self) -> Option<u64> {
+        self.limits().cost_budget()
     }
 
     /// The least of each limit.

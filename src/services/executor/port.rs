@@ -3,10 +3,12 @@
 mod outside;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::super::Error;
@@ -14,21 +16,20 @@ use super::super::agents::load_version;
 use super::super::app::App;
 use super::super::feed::Publisher;
 use super::super::redaction::Pieces;
+use super::super::waits;
 use super::super::warm::{Fence, KEPT_FOR, Place};
-use super::super::{models, waits};
 use super::begin::Batch;
 use super::caller::{Caller, Rights};
 use super::children::{Asked, Startable};
 use super::secrets::RunSecrets;
 use super::under_way::{UnderWay, try_of};
-use super::{effects, summary};
+use super::{effects, money, summary};
 use crate::domain::call::{Call, CallResult};
 use crate::domain::chat::ChatRequest;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::hex;
 use crate::domain::id::RunId;
 use crate::domain::journal::{NewEntry, Payload, Phase};
-use crate::domain::money::{Charge, Charged};
 use crate::domain::run::{Hold, RunState};
 use crate::domain::time::Timestamp;
 use crate::net::Trail;
@@ -36,14 +37,14 @@ use crate::runtime::exchange::Used;
 use crate::runtime::ports::{Begun, Intended, PendingCall, Performed, Port, PortError, Stop, Woken};
 use crate::store::runs::{self, Claimed, Touched};
 use crate::store::segments::Segment;
-use crate::store::{self, Tx, agents, approvals, journal, ledger, run_hosts, waits as rows};
+use crate::store::{self, Tx, agents, approvals, budgets, journal, run_hosts, waits as rows};
 use crate::telemetry::crash_point::CrashPoint;
 
 impl From<store::Error> for PortError {
     fn from(error: store::Error) -> Self {
         match error {
             store::Error::Fenced => Self::Fenced,
-            store::Error::Held => Self::Held,
+            store::Error::Held | store::Error::OverBudget(_) => Self::Held,
             // The limits of memory and artifacts are the agent's failures; this one is the quota of a question.
             store::Error::Limit(text) => Self::QuotaExhausted(text),
             other => Self::Unavailable(other.to_string()),
@@ -69,6 +70,8 @@ pub(super) struct RunPort {
     trails: Mutex<HashMap<(u32, u32), Trail>>,
     /// Model calls that were sent and have no result yet.
     under_way: UnderWay,
+    /// How often money had come back when calls were last begun.
+    came_back: AtomicU64,
 }
 
 /// What came of looking at the calls that wait.
@@ -128,6 +131,7 @@ impl RunPort {
             agent: run.agent_id,
             agent_name: rights.own.version.manifest.name.clone(),
             started_by: run.started_by,
+            key: run.key.clone(),
             run: run.id,
             fence: run.fence,
             segment: segment.segment,
@@ -158,6 +162,7 @@ impl RunPort {
             place: Mutex::new(None),
             trails: Mutex::default(),
             under_way: UnderWay::default(),
+            came_back: AtomicU64::new(0),
         }
     }
 
@@ -197,11 +202,11 @@ impl RunPort {
                     return Ok(Err((woken.still, touched)));
                 }
                 batch.touched = touched;
-                let intended = intents(woken.went_on.iter().map(|(_, begun)| begun));
-                let written = write(tx, &app, batch, &intended)?;
+                let written = write(tx, batch)?;
                 Ok(Ok((woken, written)))
             })
-            .await?;
+            .await;
+        let looked = self.held_where_over(looked).await?;
         match looked {
             Ok((woken, written)) => {
                 pass_after_intent(woken.went_on.iter().map(|(_, begun)| begun));
@@ -241,6 +246,35 @@ impl RunPort {
             *self.place.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         heard
+    }
+
+    /// Holds the run where what was to be written found a budget used up that holds runs. It is looked at again in the transaction that
+    /// holds: where there is money again meanwhile, the run is only given back, and asks again at once.
+    async fn held_where_over<T>(&self, written: Result<T, store::Error>) -> Result<T, PortError> {
+        let over = match written {
+            Err(store::Error::OverBudget(over)) => over,
+            other => return Ok(other?),
+        };
+        let (caller, now) = (self.caller(), self.app.clock.now());
+        let held = self.app.store.write(move |tx| {
+            let Some(budget) = budgets::is_still_over(tx, &over, now)? else { return Ok(None) };
+            let text = format!(
+                "the budget “{}” of {} is used up; it goes on when that is raised or begins anew",
+                budget.name,
+                money::dollars(budget.limit_at(now))
+            );
+            let meta = json!({ "hold": Hold::Budget, "budget": budget.id, "name": budget.name, "wanted_micros": over.wanted_micros, "message": text });
+            let seq = runs::holds::by_budget(tx, caller.org, (caller.run, caller.fence), meta, now)?;
+            Ok(seq.map(|seq| (seq, budget.window(now).ends)))
+        });
+        if let Some((seq, ends)) = held.await? {
+            self.app.feed.announce(self.caller.run, seq, None);
+            if let Some(ends) = ends {
+                self.app.money.held_until(ends);
+                self.app.dispatcher.timer_changed();
+            }
+        }
+        Err(PortError::Held)
     }
 
     /// What the run has used in this turn, as the journal has it.
@@ -327,42 +361,17 @@ impl RunPort {
     }
 }
 
-/// What a model call may cost at most.
-fn reservation(app: &App, caller: &Caller, intended: &Intended, now: Timestamp) -> Option<ledger::Reservation> {
-    let Call::ModelsChat(request) = &intended.pending.call else {
-        return None;
-    };
-    let chain = models::find(app, caller.scope(), &request.model).ok()?;
-    let model = chain.first()?;
-    let entry = &intended.pending.entry;
-    Some(ledger::Reservation {
-        run: caller.run,
-        agent: caller.agent,
-        principal: caller.started_by,
-        environment: caller.environment.clone(),
-        segment: entry.segment,
-        call: entry.call.unwrap_or(0),
-        sub: entry.sub.unwrap_or(0),
-        tries: intended.tries,
-        provider: model.provider().to_owned(),
-        model: model.provider_model.clone(),
-        reserved_micros: chain.worst_case_micros(request),
-        at: now,
-    })
-}
-
 /// What a transaction of calls did.
 struct Written {
     appended: Option<journal::Appended>,
     touched: Vec<Touched>,
 }
 
-/// Writes what a batch gathered, and reserves what its intents may cost.
+/// Writes what a batch gathered.
 ///
 /// # Errors
-/// [`store::Error::Limit`] where the quota of the question is used up, [`store::Error::Held`] where the run's starter may not have it any
-/// more: then nothing of the batch is done.
-fn write(tx: &Tx<'_>, app: &App, batch: Batch<'_>, intended: &[&Intended]) -> Result<Written, store::Error> {
+/// [`store::Error::Held`] where the run's starter may not have it any more: then nothing of the batch is done.
+fn write(tx: &Tx<'_>, batch: Batch<'_>) -> Result<Written, store::Error> {
     let Batch {
         caller,
         now,
@@ -372,18 +381,6 @@ fn write(tx: &Tx<'_>, app: &App, batch: Batch<'_>, intended: &[&Intended]) -> Re
         touched,
         ..
     } = batch;
-    let reserved: Vec<ledger::Reservation> = intended.iter().filter_map(|each| reservation(app, caller, each, now)).collect();
-    if let Some(most) = caller.quota.and_then(|quota| quota.cost_micros)
-        && !reserved.is_empty()
-    {
-        let wanted: u64 = reserved.iter().map(|each| each.reserved_micros).sum();
-        let spent = ledger::of_segment(tx, caller.org, caller.run, caller.segment)?;
-        if spent + wanted > most {
-            return Err(store::Error::Limit(format!(
-                "its quota of money is used up: {most} millionths of a dollar"
-            )));
-        }
-    }
     let mut appended = None;
     if !entries.is_empty() {
         let written = journal::append(tx, caller.org, caller.run, Some(caller.fence), &entries)?;
@@ -398,10 +395,6 @@ fn write(tx: &Tx<'_>, app: &App, batch: Batch<'_>, intended: &[&Intended]) -> Re
             approvals::insert(tx, caller.scope(), &approval, now)?;
         }
         appended = Some(written);
-    }
-    for reservation in &reserved {
-        ledger::settle_lost_tries(tx, caller.org, reservation)?;
-        ledger::reserve(tx, caller.org, caller.workspace, reservation)?;
     }
     Ok(Written { appended, touched })
 }
@@ -457,10 +450,11 @@ impl Port for RunPort {
             calls.iter_mut().for_each(|call| self.secrets.clean_call(call));
             let startable = self.startable(calls.iter()).await?;
             let computed = self.computed(&calls).await;
+            self.came_back.store(self.app.money.count(), Ordering::Relaxed);
             CrashPoint::BeforeIntent.pass();
             let now = self.now();
             let (app, caller, rights) = (self.app.clone(), self.caller(), self.rights.clone());
-            let (begun, written) = self
+            let written = self
                 .app
                 .store
                 .write(move |tx| {
@@ -471,11 +465,11 @@ impl Port for RunPort {
                         .into_iter()
                         .map(|pending| batch.begin(tx, pending))
                         .collect::<Result<Vec<_>, _>>()?;
-                    let intended = intents(begun.iter());
-                    let written = write(tx, &app, batch, &intended)?;
+                    let written = write(tx, batch)?;
                     Ok((begun, written))
                 })
-                .await?;
+                .await;
+            let (begun, written) = self.held_where_over(written).await?;
             pass_after_intent(begun.iter());
             self.announce(written);
             Ok(begun)
@@ -495,6 +489,17 @@ impl Port for RunPort {
         })
     }
 
+    fn in_line(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let asked = self.came_back.load(Ordering::Relaxed);
+            tokio::select! {
+                () = self.app.money.since(asked) => {}
+                () = self.stop.stopped() => {}
+                () = tokio::time::sleep(money::IN_LINE_RECHECK) => {}
+            }
+        })
+    }
+
     fn perform<'a>(&'a self, intended: &'a Intended) -> BoxFuture<'a, Performed> {
         Box::pin(async move {
             let entry = &intended.pending.entry;
@@ -510,10 +515,9 @@ impl Port for RunPort {
                             self.publisher.delta(segment, call, sub, tries, &text);
                         }
                     };
-                    let reserved = self.worst_case(request);
                     let progress = self.under_way.begin(intended);
                     self.secrets
-                        .clean(effects::chat(&self.app, &self.caller, request, reserved, &progress, &show).await)
+                        .clean(effects::chat(&self.app, &self.caller, request, intended.reserved_micros, &progress, &show).await)
                 }
                 Call::ToolsCall { name, arguments } => self.perform_tool(&intended.pending, name, arguments).await,
                 other => {
@@ -527,41 +531,26 @@ impl Port for RunPort {
     fn finish(&self, intended: Intended, mut performed: Performed, at: Timestamp) -> BoxFuture<'_, Result<CallResult, PortError>> {
         Box::pin(async move {
             let ended = try_of(&intended);
-            let Intended { pending, tries } = intended;
+            let Intended { pending, tries, reserved_micros } = intended;
             let PendingCall { call, mut entry, .. } = pending;
             self.under_way.end(ended, &mut performed.charged);
-            let settlement = self.settlement(&call, &performed);
+            let (due, spent) = money::due(&self.app, self.caller.scope(), &call, reserved_micros, &performed, at);
             entry.at = at;
             entry.phase = Phase::End;
             entry.request = None;
-            entry.meta = summary::of_result(&call, &performed.result, settlement.as_ref());
+            entry.meta = summary::of_result(&call, &performed.result, spent.as_ref());
             entry.response = Some(Payload::Json(performed.result.to_json()));
-            let key = ledger::TryKey {
-                run: self.caller.run,
-                segment: entry.segment,
-                call: entry.call.unwrap_or(0),
-                sub: entry.sub.unwrap_or(0),
-                tries,
-            };
+            let key = money::try_key(&entry, tries);
             let (segment, ordinal, sub) = (entry.segment, key.call, entry.sub);
             let caller = self.caller();
-            let is_chat = matches!(call, Call::ModelsChat(_));
             let reached = self.reached(&entry);
             CrashPoint::AfterEffect.pass();
             let written = self
                 .app
                 .store
                 .write(move |tx| {
-                    if is_chat {
-                        // Money is settled whatever the fence says.
-                        let settled = settlement.map(|spent| ledger::Settlement {
-                            usage: spent.charge.usage,
-                            cost_micros: spent.charge.cost_micros,
-                            estimated: spent.charge.estimated,
-                            at,
-                        });
-                        ledger::settle(tx, caller.org, &key, settled.as_ref(), at)?;
-                    }
+                    // Money is settled whatever the fence says.
+                    money::settle(tx, &caller, &key, due, at)?;
                     for contact in reached {
                         run_hosts::count(tx, caller.org, caller.run, &contact, at)?;
                     }
@@ -572,6 +561,7 @@ impl Port for RunPort {
                     }
                 })
                 .await?;
+            self.app.money.came_back();
             CrashPoint::AfterResult.pass();
             self.publisher.done(segment, ordinal, sub);
             let appended = written.ok_or(PortError::Fenced)?;
@@ -588,31 +578,6 @@ impl Port for RunPort {
                 .blob(self.caller.org, digest)
                 .await
                 .map_err(|error| PortError::Unavailable(error.to_string()))
-        })
-    }
-}
-
-impl RunPort {
-    /// The most that a model call can cost now.
-    fn worst_case(&self, request: &ChatRequest) -> u64 {
-        models::find(&self.app, self.caller.scope(), &request.model).map_or(0, |chain| chain.worst_case_micros(request))
-    }
-
-    /// What a model call is settled at. A call that was given up is settled at its full reservation, which is all that is known.
-    fn settlement(&self, call: &Call, performed: &Performed) -> Option<summary::Spent> {
-        let Call::ModelsChat(request) = call else { return None };
-        let charge = match &performed.charged {
-            Charged::Known(charge) => charge.clone(),
-            Charged::Unknown => Charge {
-                cost_micros: self.worst_case(request),
-                estimated: true,
-                ..Charge::default()
-            },
-            Charged::Nothing => Charge::default(),
-        };
-        Some(summary::Spent {
-            charge,
-            first_token_ms: performed.first_token_ms,
         })
     }
 }

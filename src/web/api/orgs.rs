@@ -4,6 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use super::Segments;
+use super::spending::{self, SpendingBody, SpendingQuery};
 use crate::domain::id::PrincipalId;
 use crate::domain::plan::Plan;
 use crate::domain::time::Timestamp;
@@ -301,18 +302,26 @@ pub struct UsageBody {
     pub queued: UsedBody,
     /// Inputs, results, journals, artifacts and code, before compression.
     pub stored_bytes: UsedBody,
+    /// What was used and spent in a time; only where `by`, `from` or `to` is given, which needs `costs:read`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spending: Option<SpendingBody>,
 }
 
-/// Shows what an organization uses of its plan.
+/// Shows what an organization uses of its plan, and where that is asked for, what was spent in a time.
 #[utoipa::path(
     get, path = "/api/v1/orgs/{org}/usage", tag = "organizations", operation_id = "getUsage",
-    params(("org" = String, Path, description = "Id or short name")),
+    params(("org" = String, Path, description = "Id or short name"), SpendingQuery),
     responses(
         (status = 200, description = "Usage and limits", body = UsageBody),
         (status = "default", description = "A problem", body = crate::web::problem::ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn usage(auth: Authorized<may::OrgRead>, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+pub async fn usage(auth: Authorized<may::OrgRead>, state: web::Data<State>, query: Query<SpendingQuery>) -> Result<HttpResponse, Problem> {
+    let is_asked = query.0.by.is_some() || query.0.from.is_some() || query.0.to.is_some();
+    let spending = match is_asked {
+        true => Some(spending::sums(&state, auth.actor(), query.0, false).await?),
+        false => None,
+    };
     let usage = plans::usage(&state.app, auth.actor()).await?;
     let of = |used: u32, limit: u32| UsedBody {
         used: used.into(),
@@ -330,6 +339,7 @@ pub async fn usage(auth: Authorized<may::OrgRead>, state: web::Data<State>) -> R
             used: usage.stored_bytes,
             limit: limits.stored_bytes,
         },
+        spending,
     }))
 }
 

@@ -10,6 +10,7 @@ use crate::domain::permission::Actor;
 use crate::domain::price::{Listed, Tariff, Tier};
 use crate::domain::time::Timestamp;
 use crate::services::prices::{self, NewPrice, Of};
+use crate::services::reprice::{self, Reprice, Repriced};
 use crate::store::prices::Stored;
 use crate::web::context::Context;
 use crate::web::extract::body::Json;
@@ -334,4 +335,81 @@ pub async fn remove_station(
     check_header_token(&request)?;
     prices::remove(&state.app, auth.actor(), Of::Station, segments.price()?, Context::origin(&request)).await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Reprice)]
+pub struct RepriceBody {
+    /// Milliseconds since 1970 UTC; calls that were begun from then on.
+    #[schema(minimum = 0)]
+    pub from: i64,
+    /// Not included.
+    #[schema(minimum = 0)]
+    pub to: i64,
+    /// Only of this provider, by preset or name.
+    #[serde(default)]
+    pub provider: Option<String>,
+    /// Only of this model.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// Only say what would change.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What pricing anew came to.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Repriced)]
+pub struct RepricedBody {
+    /// Lines of the ledger that were looked at.
+    pub lines: u64,
+    /// Lines that cost something else now.
+    pub corrected: u64,
+    /// Lines that keep their cost, because nobody says what the model costs, or how much was used of it.
+    pub unpriced: u64,
+    /// Micro-dollars.
+    pub before_micros: i64,
+    pub after_micros: i64,
+}
+
+impl From<Repriced> for RepricedBody {
+    fn from(repriced: Repriced) -> Self {
+        Self {
+            lines: repriced.lines,
+            corrected: repriced.corrected,
+            unpriced: repriced.unpriced,
+            before_micros: repriced.before_micros,
+            after_micros: repriced.after_micros,
+        }
+    }
+}
+
+/// Prices anew what was spent in a time, by the prices of now: adds corrections to the ledger, and changes no line. Done again it changes
+/// nothing more. Needs `costs:read` too.
+#[utoipa::path(
+    post, path = "/api/v1/orgs/{org}/prices/reprice", tag = "money", operation_id = "reprice",
+    params(("org" = String, Path, description = "Id or short name")),
+    request_body = RepriceBody,
+    responses(
+        (status = 200, description = "What it came to", body = RepricedBody),
+        (status = "default", description = "A problem", body = crate::web::problem::ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn reprice(
+    auth: Proved<may::ModelsManage>,
+    state: web::Data<State>,
+    body: Json<RepriceBody>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let body = body.value;
+    let what = Reprice {
+        from: Timestamp::from_ms(body.from),
+        to: Timestamp::from_ms(body.to),
+        provider: body.provider,
+        model: body.model,
+        dry_run: body.dry_run,
+    };
+    let repriced = reprice::reprice(&state.app, auth.actor(), what, Context::origin(&request)).await?;
+    Ok(HttpResponse::Ok().json(RepricedBody::from(repriced)))
 }
