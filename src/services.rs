@@ -7,6 +7,7 @@ pub mod app;
 pub mod approvals;
 pub mod audit;
 pub mod auth;
+pub mod channels;
 pub mod conversation;
 pub mod costs;
 pub mod dead_letters;

@@ -17,7 +17,7 @@ use super::sealing::Sealing;
 use super::supervisor::Supervisor;
 use super::versions::Versions;
 use super::warm::Warm;
-use super::{Error, audit, housekeeping, javascript, mail, policy, prices, purge};
+use super::{Error, audit, channels, housekeeping, javascript, mail, policy, prices, purge};
 use crate::config::Config;
 use crate::config::master_key::KeySource;
 use crate::domain::id::{NodeId, OrgId};
@@ -227,6 +227,8 @@ impl App {
         let app = self.clone();
         self.supervisor
             .spawn("housekeeping", move |stop| housekeeping::run(app.clone(), stop));
+        let app = self.clone();
+        self.supervisor.spawn("alerts", move |stop| channels::run(app.clone(), stop));
         if self.mail.is_configured() {
             let app = self.clone();
             self.supervisor.spawn("mail", move |stop| mail::run(app.clone(), stop));

@@ -5,6 +5,7 @@ pub mod agents;
 pub mod approvals;
 pub mod artifacts;
 pub mod audit;
+pub mod channels;
 pub mod children;
 pub mod costs;
 pub mod dead_letters;

@@ -57,13 +57,14 @@ fn shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<S
 
 /// The frame of a page of the settings: of the organization, and for station admins of the station.
 fn settings_shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<String>, here: &str) -> Shell {
-    let pages: [(&str, &str, Permission); 11] = [
+    let pages = [
         ("/settings", "Organization", Permission::OrgRead),
         ("/settings/workspaces", "Workspaces", Permission::OrgRead),
         ("/settings/members", "Members", Permission::OrgRead),
         ("/settings/roles", "Roles", Permission::OrgRead),
         ("/settings/keys", "Keys and services", Permission::KeysManage),
         ("/settings/policy", "Policy", Permission::PolicyRead),
+        ("/settings/alerts", "Alerts", Permission::BudgetsManage),
         ("/settings/audit", "Audit log", Permission::AuditRead),
         ("/station/orgs", "All organizations", Permission::StationManage),
         ("/station/mail", "Mail", Permission::StationManage),
@@ -139,6 +140,9 @@ fn notice(request: &HttpRequest) -> Option<Notice> {
         "workspace-created" => "The workspace is there.",
         "workspace-deleted" => "The workspace is gone; what was in it is being deleted.",
         "cancelled" => "Asked it to stop.",
+        "channel-added" => "Added. Send a test to see that alerts arrive.",
+        "channel-removed" => "Removed. Alerts no longer go there.",
+        "channel-tested" => "The test was taken. Look whether it arrived.",
         "read" => "Marked as read.",
         "policy-stored" => "Stored. It holds from the next call of every run.",
         _ => return None,

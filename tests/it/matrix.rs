@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentstation::domain::id::{AgentId, ApprovalId, InvitationId, OrgId, PasskeyId, PrincipalId, RunId, SessionId, WorkspaceId};
+use agentstation::domain::id::{AgentId, ApprovalId, ChannelId, InvitationId, OrgId, PasskeyId, PrincipalId, RunId, SessionId, WorkspaceId};
 use agentstation::domain::origin::Origin;
 use agentstation::domain::permission::{Access, Actor, Permission, Resource, Role, authorize};
 use agentstation::domain::plan::Plan;
@@ -53,6 +53,7 @@ impl Names {
             ("{approval}", self.approval.clone()),
             ("{principal}", PrincipalId::new(long_ago).to_string()),
             ("{invitation}", InvitationId::new(long_ago).to_string()),
+            ("{channel}", ChannelId::new(long_ago).to_string()),
             ("{passkey}", PasskeyId::new(long_ago).to_string()),
             ("{session}", SessionId::new(long_ago).to_string()),
             ("{key}", "none".to_owned()),

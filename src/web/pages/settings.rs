@@ -1,6 +1,7 @@
 //! `/settings`: the organization, its members, keys and rules.
 
 pub mod audit;
+pub mod channels;
 pub mod keys;
 pub mod members;
 pub mod organization;

@@ -1,6 +1,6 @@
 //! What was spent, budgets and prices, what people are told, and where alerts go.
 
-use super::{Line, get, post};
+use super::{Line, delete, get, patch, post};
 use crate::web::{api, pages};
 
 pub(super) fn lines() -> Vec<Line> {
@@ -12,5 +12,16 @@ pub(super) fn lines() -> Vec<Line> {
         get("/notifications", pages::notifications::show),
         post("/notifications/read", pages::notifications::read),
         get("/api/v1/orgs/{org}/notifications", api::notifications::list),
+        get("/settings/alerts", pages::settings::channels::show),
+        post("/settings/alerts", pages::settings::channels::create),
+        post("/settings/alerts/{channel}", pages::settings::channels::change),
+        post("/settings/alerts/{channel}/remove", pages::settings::channels::remove),
+        post("/settings/alerts/{channel}/test", pages::settings::channels::test),
+        get("/api/v1/orgs/{org}/channels", api::channels::list),
+        post("/api/v1/orgs/{org}/channels", api::channels::create),
+        get("/api/v1/orgs/{org}/channels/{channel}", api::channels::show),
+        patch("/api/v1/orgs/{org}/channels/{channel}", api::channels::change),
+        delete("/api/v1/orgs/{org}/channels/{channel}", api::channels::remove),
+        post("/api/v1/orgs/{org}/channels/{channel}/test", api::channels::test),
     ]
 }
