@@ -15,6 +15,7 @@ use crate::domain::time::Timestamp;
 use crate::services::channels::{self, Channel, New, Wanted};
 use crate::web::context::Context;
 use crate::web::extract::body::Json;
+use crate::web::extract::form::check_header_token;
 use crate::web::extract::paging::Page;
 use crate::web::extract::{Authorized, Proved, may};
 use crate::web::problem::Problem;
@@ -242,6 +243,7 @@ pub async fn remove(
     segments: Segments,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
+    check_header_token(&request)?;
     let expected = expected(&request)?;
     channels::remove(&state.app, auth.actor(), channel(&segments)?, expected, Context::origin(&request)).await?;
     Ok(HttpResponse::NoContent().finish())
@@ -262,7 +264,7 @@ pub async fn test(
     segments: Segments,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    crate::web::extract::form::check_header_token(&request)?;
+    check_header_token(&request)?;
     Ok(answer(
         channels::test(&state.app, auth.actor(), channel(&segments)?, Context::origin(&request)).await?,
     ))
