@@ -885,6 +885,8 @@ CREATE TABLE ledger (
 CREATE UNIQUE INDEX ledger_by_try ON ledger (org_id, run_id, segment, call, sub, try, kind) WHERE kind IN ('model', 'http', 'tool');
 CREATE INDEX ledger_by_run ON ledger (org_id, run_id, segment);
 CREATE INDEX ledger_by_time ON ledger (org_id, created_at);
+-- What is under way: few lines, however many there are.
+CREATE INDEX ledger_reserved ON ledger (org_id, created_at) WHERE state = 'reserved';
 CREATE INDEX ledger_by_correction ON ledger (corrects) WHERE corrects IS NOT NULL;
 
 -- The ledger's settled lines, summed over quarters of an hour: what dashboards read. Every zone's days begin with one.

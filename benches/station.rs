@@ -128,6 +128,7 @@ pub fn run_of(agent: &AgentRef, input: String) -> StartRun {
         message: None,
         priority: 0,
         retry: RetryChange::default(),
+        budget_micros: None,
     }
 }
 

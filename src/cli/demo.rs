@@ -116,6 +116,7 @@ async fn seed(station: &Station) -> anyhow::Result<()> {
                     message: None,
                     priority: 0,
                     retry: RetryChange::default(),
+                    budget_micros: None,
                 },
             )
             .await?,

@@ -86,6 +86,7 @@ async fn execute(
         message: None,
         priority: 0,
         retry: RetryChange::default(),
+        budget_micros: None,
     };
     let id = match runs::start(app, actor, start).await {
         Ok(id) => id,

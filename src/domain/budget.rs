@@ -43,6 +43,23 @@ codes! {
     }
 }
 
+codes! {
+    /// What a line of the ledger is for.
+    LineKind {
+        Model = "model",
+        Http = "http",
+        Tool = "tool",
+        /// Of a segment, in wasmtime's units.
+        Fuel = "fuel",
+        /// Bytes put into memory or an artifact.
+        Storage = "storage",
+        /// A conversation that was opened.
+        Session = "session",
+        /// What a new price adds to another line, or takes from it.
+        Correction = "correction",
+    }
+}
+
 /// Percentages of a budget that are told once in a window.
 pub const ALERTS_PERCENT: [u32; 4] = [80, 90, 95, 100];
 

@@ -98,6 +98,8 @@ pub struct AgentLimits {
     pub calls: u64,
     /// Bytes that a run may add to the journal.
     pub journal_bytes: u64,
+    /// What a run and the runs below it may cost, in micro-dollars; the ceiling is as good as none.
+    pub cost_micros: u64,
 }
 
 impl Default for AgentLimits {
@@ -109,6 +111,7 @@ impl Default for AgentLimits {
             run_seconds: 300,
             calls: 10_000,
             journal_bytes: 20 << 20,
+            cost_micros: Self::CEILING.cost_micros,
         }
     }
 }
@@ -122,6 +125,7 @@ impl AgentLimits {
         run_seconds: 86_400,
         calls: 100_000,
         journal_bytes: 200 << 20,
+        cost_micros: 1_000_000_000_000,
     };
     /// The least that lets anything run.
     pub const FLOOR: Self = Self {
@@ -131,7 +135,13 @@ impl AgentLimits {
         run_seconds: 1,
         calls: 1,
         journal_bytes: 4 << 10,
+        cost_micros: 0,
     };
+
+    /// What a run may cost, in micro-dollars, where the limit is less than the ceiling.
+    pub fn cost_budget(&self) -> Option<u64> {
+        Some(self.cost_micros).filter(|&micros| micros < Self::CEILING.cost_micros)
+    }
 
     /// The lesser of each limit.
     #[must_use]
@@ -143,11 +153,12 @@ impl AgentLimits {
             run_seconds: self.run_seconds.min(other.run_seconds),
             calls: self.calls.min(other.calls),
             journal_bytes: self.journal_bytes.min(other.journal_bytes),
+            cost_micros: self.cost_micros.min(other.cost_micros),
         }
     }
 
     /// Name, value, floor and ceiling of each limit, for checks and tables.
-    pub fn fields(&self) -> [(&'static str, u64, u64, u64); 6] {
+    pub fn fields(&self) -> [(&'static str, u64, u64, u64); 7] {
         let (low, high) = (Self::FLOOR, Self::CEILING);
         [
             ("fuel", self.fuel, low.fuel, high.fuel),
@@ -156,6 +167,7 @@ impl AgentLimits {
             ("run_seconds", self.run_seconds, low.run_seconds, high.run_seconds),
             ("calls", self.calls, low.calls, high.calls),
             ("journal_bytes", self.journal_bytes, low.journal_bytes, high.journal_bytes),
+            ("cost_micros", self.cost_micros, low.cost_micros, high.cost_micros),
         ]
     }
 }

@@ -59,6 +59,20 @@ impl Price {
     }
 }
 
+/// An amount as a person writes it, such as `2.50` or `$2.5`, in micro-dollars; `None` where it is no amount of at most six places.
+pub fn micros_of_dollars(typed: &str) -> Option<u64> {
+    let text = typed.trim();
+    let text = text.strip_prefix('$').unwrap_or(text).trim_start();
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.len() + part.len() == 0 || part.len() > 6 || !are_digits(whole) || !are_digits(part) {
+        return None;
+    }
+    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    let part: u64 = format!("{part:0<6}").parse().ok()?;
+    whole.checked_mul(1_000_000)?.checked_add(part)
+}
+
 /// What one call used and cost, and who was paid.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Charge {
@@ -87,6 +101,17 @@ pub enum Charged {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dollars_are_read_as_people_write_them() {
+        assert_eq!(micros_of_dollars("2.50"), Some(2_500_000));
+        assert_eq!(micros_of_dollars(" $ 0.000001"), Some(1));
+        assert_eq!(micros_of_dollars(".5"), Some(500_000));
+        assert_eq!(micros_of_dollars("12"), Some(12_000_000));
+        for wrong in ["", "$", ".", "-1", "1,50", "1.0000001", "1e3", "99999999999999999999"] {
+            assert_eq!(micros_of_dollars(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn cost_adds_the_four_kinds_and_rounds_up() {

@@ -351,6 +351,7 @@ impl Exchange {
         let mut waiting = Vec::new();
         loop {
             let mut effects = Vec::new();
+            let (mut places, mut in_line) = (Vec::new(), Vec::new());
             for (i, begun) in going {
                 match begun {
                     Begun::Answered(result, at) => {
@@ -359,12 +360,26 @@ impl Exchange {
                     }
                     Begun::Intended(intended) => effects.push(async move { self.effect(intended).await.map(|result| (i, result)) }),
                     Begun::Waiting(pending) => waiting.push((i, pending)),
+                    Begun::InLine(pending) => {
+                        places.push(i);
+                        in_line.push(pending);
+                    }
                 }
             }
+            // What its own calls have reserved comes back with them.
+            let is_idle = effects.is_empty();
             for result in join_all(effects).await {
                 answered.push(result?);
             }
             self.check_stop()?;
+            if !in_line.is_empty() {
+                if is_idle {
+                    self.port.in_line().await;
+                    self.check_stop()?;
+                }
+                going = places.into_iter().zip(self.port.begin(Vec::new(), in_line).await?).collect();
+                continue;
+            }
             if waiting.is_empty() {
                 return Ok(answered);
             }

@@ -71,6 +71,8 @@ pub enum Begun {
     Intended(Intended),
     /// Someone else completes it.
     Waiting(PendingCall),
+    /// It was not begun: others have reserved the money that it may cost. To be asked for again when something was settled.
+    InLine(PendingCall),
 }
 
 /// What came of waiting: calls by the places they were given with.
@@ -96,6 +98,11 @@ pub trait Port: Send + Sync + 'static {
     /// # Errors
     /// [`PortError::Parked`] where the instance is to be dropped.
     fn wait(&self, waiting: Vec<(usize, PendingCall)>) -> BoxFuture<'_, Result<Woken, PortError>>;
+
+    /// Waits until calls in line have a reason to ask again: money came back, the run is to stop, or some time has passed.
+    fn in_line(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 
     /// Does the effect of an intended call. Never fails to answer: what goes wrong is the call's failure. Dropping the future gives the
     /// effect up; then [`Port::finish`] is called with the failure that the guest gets.

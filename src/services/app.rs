@@ -17,7 +17,7 @@ use super::sealing::Sealing;
 use super::supervisor::Supervisor;
 use super::versions::Versions;
 use super::warm::Warm;
-use super::{Error, audit, channels, housekeeping, javascript, mail, policy, prices, purge};
+use super::{Error, audit, channels, executor, housekeeping, javascript, mail, policy, prices, purge};
 use crate::config::Config;
 use crate::config::master_key::KeySource;
 use crate::domain::id::{NodeId, OrgId};
@@ -92,6 +92,8 @@ pub struct Inner {
     pub components: Components,
     pub versions: Versions,
     pub policies: policy::Held,
+    /// What is known of money beside the database.
+    pub money: executor::Money,
     /// What models cost.
     pub prices: prices::Prices,
     pub purge: purge::Bell,
@@ -205,6 +207,7 @@ impl App {
             components,
             versions: Versions::default(),
             policies: policy::Held::default(),
+            money: executor::Money::default(),
             prices,
             purge: purge::Bell::default(),
             node,

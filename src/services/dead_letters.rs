@@ -169,6 +169,7 @@ pub async fn start_over(app: &App, actor: &Actor, id: RunId, repeat_writes: bool
         priority: old.priority,
         retry: serde_json::from_str(&old.retry).unwrap_or_default(),
         message: None,
+        budget_micros: old.budget_micros,
     };
     // Where the old one is, whatever workspace the actor is at work in.
     let there = Actor {

@@ -10,20 +10,22 @@ use tokio_util::task::TaskTracker;
 
 use super::app::App;
 use super::executor::{self, Work};
-use super::waits;
+use super::{budgets, waits};
 use super::warm::{Fence, Warm};
 use crate::domain::failure::EndReason;
 use crate::domain::id::RunId;
 use crate::domain::run::RunState;
 use crate::runtime::ports::{Stop, StopReason};
 use crate::store::runs::Touched;
-use crate::store::{self, Tx, runs};
+use crate::store::{self, Tx, ledger, runs};
 
 /// How long a start holds a run without renewing.
 pub const LEASE: Duration = Duration::from_secs(30);
 const RENEW_EVERY: Duration = Duration::from_secs(10);
 /// Runs claimed in one transaction.
 const CLAIM_MAX: u32 = 64;
+/// Calls without an answer that are settled in one transaction at the start.
+const LEFT_MAX: u32 = 256;
 /// After a failed claim.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -190,6 +192,7 @@ pub async fn run(app: App, stop: CancellationToken) {
 
 /// Fills the free slots. Returns how long until the next timer is due, where one is set.
 async fn dispatch(app: &App) -> Result<Option<Duration>, super::Error> {
+    budgets::release_due(app).await?;
     loop {
         let taken = {
             let held = app.dispatcher.held();
@@ -199,7 +202,7 @@ async fn dispatch(app: &App) -> Result<Option<Duration>, super::Error> {
         let limit = u32::try_from(free).unwrap_or(CLAIM_MAX).min(CLAIM_MAX);
         if limit == 0 {
             // A run that ends rings the bell. Time goes on for those that wait all the same.
-            return fire_due(app).await;
+            return Ok(sooner(app, fire_due(app).await?));
         }
         let claiming = app.clone();
         let (works, next_due, more_due, touched) = app
@@ -218,9 +221,15 @@ async fn dispatch(app: &App) -> Result<Option<Duration>, super::Error> {
             start(app, work);
         }
         if all_taken {
-            return Ok(next_due);
+            return Ok(sooner(app, next_due));
         }
     }
+}
+
+/// How long until something is due: that, or a budget beginning anew for which runs wait.
+fn sooner(app: &App, due: Option<Duration>) -> Option<Duration> {
+    let anew = app.money.next().map(|at| at.since(app.clock.now()));
+    due.into_iter().chain(anew).min()
 }
 
 /// Completes the waits whose time is up. Returns how long until the next, where one is set.
@@ -353,6 +362,8 @@ async fn renew_leases(app: &App) {
 pub async fn recover(app: &App) -> Result<usize, super::Error> {
     let (node, now) = (app.node, app.clock.now());
     let recovered = app.store.write(move |tx| runs::recover_foreign(tx, node, now)).await?;
+    // Nothing runs yet: what is reserved is of calls that nobody will hear of.
+    while app.store.write(move |tx| ledger::settle_all_left(tx, LEFT_MAX, now)).await? {}
     announce_recovered(app, &recovered);
     Ok(recovered.len())
 }

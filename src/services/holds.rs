@@ -43,6 +43,7 @@ async fn change(app: &App, actor: &Actor, id: RunId, action: &'static str, origi
     require(actor, Permission::RunsCancel, actor.org, WHAT)?;
     let (org, principal, now) = (actor.org, actor.principal, app.clock.now());
     let record = super::audit::of(actor, action, &id.to_string(), origin);
+    let may_spend = authorize(actor, Permission::BudgetsManage, Resource { org }) == Access::Allow;
     let may_take_back = authorize(actor, Permission::MembersManage, Resource { org }) == Access::Allow;
     let held = app
         .store
@@ -51,9 +52,20 @@ async fn change(app: &App, actor: &Actor, id: RunId, action: &'static str, origi
                 holds::hold(tx, org, id, Hold::Pause, principal, now)?
             } else {
                 let taken_back = take_back(tx, org, id, principal, may_take_back, now)?;
+                let run = store::runs::get(tx, org, id)?;
+                let waits_for_money = !run.state.is_terminal() && run.holds.contains(Hold::Budget);
+                if waits_for_money && !may_spend && !run.holds.contains(Hold::Pause) {
+                    let text = "a budget holds the run; whoever may manage budgets raises that, or lets the run go on";
+                    return Err(store::Error::Conflict(text.to_owned()));
+                }
+                // It asks its budgets again, which may hold it again.
+                let asked_again = match waits_for_money && may_spend {
+                    true => holds::budget_again(tx, org, id, Some(principal), now)?.and_then(|held| held.seq),
+                    false => None,
+                };
                 let held = holds::release(tx, org, id, Hold::Pause, principal, now)?;
                 Held {
-                    seq: held.seq.or(taken_back),
+                    seq: held.seq.or(taken_back).or(asked_again),
                     ..held
                 }
             };

@@ -7,17 +7,18 @@ use super::agents::{self, AgentRef};
 use super::dispatcher;
 use super::feed::Subscription;
 use super::sessions::{self, Sender};
-use super::{App, Error, FieldError, plans, waits};
+use super::{App, Error, FieldError, executor, plans, waits};
 use crate::domain::call::ArtifactInfo;
 use crate::domain::hex;
 use crate::domain::id::{AgentId, OrgId, RunId, VersionId};
 use crate::domain::journal::EntryView;
-use crate::domain::limits::{INPUT_BYTES_MAX, PAGE_MAX};
+use crate::domain::limits::{AgentLimits, INPUT_BYTES_MAX, PAGE_MAX};
 use crate::domain::origin::Origin;
-use crate::domain::permission::{Actor, Permission};
+use crate::domain::permission::{Actor, Credential, Permission};
 use crate::domain::retry::RetryChange;
 use crate::domain::run::{Environment, PRIORITY_MAX, PRIORITY_MIN, RunState, Trigger};
 use crate::store::idempotency::{self, Begun};
+use crate::store::ledger::Payer;
 use crate::store::runs::{Filter, NewRun, Run};
 use crate::store::{Scope, artifacts, audit, journal, payloads, runs};
 
@@ -36,6 +37,8 @@ pub struct StartRun {
     pub priority: i32,
     /// What is to hold for its retries in place of what the agent and the station say.
     pub retry: RetryChange,
+    /// The most that it and the runs below it may cost, in micro-dollars; its manifest may say less.
+    pub budget_micros: Option<u64>,
 }
 
 /// An idempotency key, to be kept with the run that its request starts, in one transaction.
@@ -163,6 +166,12 @@ async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId, key: Opti
             ),
         ));
     }
+    if start.budget_micros.is_some_and(|micros| micros > AgentLimits::CEILING.cost_micros) {
+        return Err(Error::field(
+            "/budget_micros",
+            format!("a run's budget is at most {} micro-dollars", AgentLimits::CEILING.cost_micros),
+        ));
+    }
     if let Some((key, message)) = start.retry.problem() {
         return Err(Error::field(&format!("/retry/{}", key.replace('-', "_")), message));
     }
@@ -191,6 +200,8 @@ async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId, key: Opti
         retry: serde_json::to_string(&start.retry).unwrap_or_else(|_| "{}".to_owned()),
         pinned: start.version.is_some(),
         session: start.message.is_some(),
+        budget_micros: start.budget_micros.into_iter().chain(version.version.manifest.limits.cost_budget()).min(),
+        key: if actor.credential == Credential::ApiKey { actor.credential_id.clone().unwrap_or_default() } else { String::new() },
         parent: None,
     };
     let sender = Sender {
@@ -205,6 +216,7 @@ async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId, key: Opti
     let queued = tokio::spawn(async move {
         // Where a slot is free, the run is claimed in the transaction that queues it: one wait for the disk less.
         let slot = dispatcher::reserve(&app);
+        let noting = app.clone();
         let (slot, claimed, touched, queued) = app
             .store
             .write(move |tx| {
@@ -221,6 +233,18 @@ async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId, key: Opti
                     return Err(crate::store::Error::NotFound);
                 }
                 runs::insert(tx, scope, &new, now)?;
+                if new.session {
+                    let payer = Payer {
+                        org: scope.org,
+                        workspace: scope.workspace,
+                        environment: new.environment.clone(),
+                        run: id,
+                        agent: new.agent_id,
+                        principal: new.started_by,
+                        key: new.key.clone(),
+                    };
+                    executor::note_session(tx, &noting, &payer, 0, now)?;
+                }
                 if let Some(text) = &message {
                     sessions::keep(tx, &sender, id, 0, text, now)?;
                 }

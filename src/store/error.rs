@@ -38,6 +38,9 @@ pub enum Error {
     /// Whoever started the run may not have it any more: it makes no further call.
     #[error("the run is held until somebody adopts it")]
     Held,
+    /// A budget that holds runs is used up: nothing of the transaction is done, and the run waits for money.
+    #[error("the budget “{}” is used up", .0.budget.name)]
+    OverBudget(Box<super::budgets::Over>),
     /// Another process uses the data directory.
     #[error("another AgentStation is using {}; stop it, or choose another --data directory", .0.display())]
     Locked(PathBuf),

@@ -18,9 +18,9 @@ const PREFIX: &str = "SELECT j.seq, j.at, j.call, j.sub, j.phase, j.kind, j.clas
     WHERE s.run_id = :run AND s.segment = :segment AND s.org_id = :org AND j.segment = :segment AND j.lane = 'guest' ORDER BY j.seq";
 const INSERT: &str = "INSERT INTO runs
     (id, org_id, workspace_id, environment, agent_id, version_id, agent_name, agent_version, state, trigger, started_by, input_hash, created_at,
-     priority, retry, pinned, session, segment, forked_from, forked_seq, ask_writes)
+     priority, retry, pinned, session, segment, forked_from, forked_seq, ask_writes, budget_micros, key_id)
     SELECT :id, org_id, workspace_id, :environment, agent_id, :version, agent_name, :agent_version, 'queued', 'fork', :by, input_hash, :now,
-     priority, retry, pinned, session, :segment, id, :seq, :ask_writes FROM runs WHERE id = :run AND org_id = :org";
+     priority, retry, pinned, session, :segment, id, :seq, :ask_writes, budget_micros, '' FROM runs WHERE id = :run AND org_id = :org";
 const SEGMENT: &str = "INSERT INTO segments
     (run_id, org_id, segment, component_digest, script_digest, wit_version, engine, seed, event, state_hash, first_seq, started_at)
     SELECT :id, org_id, segment, component_digest, script_digest, wit_version, engine, seed, event, state_hash, :first, started_at

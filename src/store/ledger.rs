@@ -1,150 +1,469 @@
-//! What was spent: one line for each try of each paid call, reserved before it is sent and settled after.
+//! What was spent: one line for each try of each paid call, reserved before it is sent and settled after, and one for each other use.
+//!
+//! Whatever changes a line changes, in the same transaction, every sum that is made of lines: the run's and those of the runs above it, the
+//! quarter of an hour in [`super::spending`], and the windows of the budgets that cover it.
 
-use rusqlite::named_params;
+use rusqlite::{Row, named_params};
 
-use super::{Error, Reader, Tx};
+use super::tx::Cells;
+use super::{Error, Reader, Tx, budgets, spending};
+use crate::domain::budget::LineKind;
 use crate::domain::id::{AgentId, LedgerId, OrgId, PrincipalId, RunId, WorkspaceId};
-use crate::domain::money::Usage;
+use crate::domain::money::{Charge, Usage};
 use crate::domain::run::Environment;
 use crate::domain::time::Timestamp;
 
-pub(super) const OF_SEGMENT: &str = "SELECT COALESCE(sum(CASE state WHEN 'reserved' THEN reserved_micros ELSE cost_micros END), 0)
+macro_rules! select {
+    () => {
+        "SELECT id, run_id, workspace_id, environment, agent_id, principal_id, key_id, segment, call, sub, try, kind, provider, provider_name, model,
+        reserved_micros, created_at FROM ledger "
+    };
+}
+pub(super) const OF_SEGMENT: &str = "SELECT COALESCE(sum(CASE state WHEN 'settled' THEN cost_micros ELSE 0 END), 0),
+    COALESCE(sum(CASE state WHEN 'reserved' THEN reserved_micros ELSE 0 END), 0)
     FROM ledger WHERE org_id = :org AND run_id = :run AND segment = :segment";
 pub(super) const OF_RUN: &str = "SELECT COALESCE(sum(CASE state WHEN 'reserved' THEN reserved_micros ELSE cost_micros END), 0)
     FROM ledger WHERE org_id = :org AND run_id = :run";
-pub(super) const RESERVE: &str = "INSERT INTO ledger
-    (id, org_id, workspace_id, environment, run_id, agent_id, principal_id, segment, call, sub, try, kind, provider, model, state, reserved_micros,
-     created_at)
-    VALUES (:id, :org, :workspace, :environment, :run, :agent, :principal, :segment, :call, :sub, :try, 'model', :provider, :model, 'reserved', :reserved, :now)";
-pub(super) const SETTLE: &str = "UPDATE ledger SET state = :state, cost_micros = :cost, estimated = :estimated, input_tokens = :input,
-    cache_read_tokens = :cache_read, cache_write_tokens = :cache_write, output_tokens = :output, settled_at = :now
-    WHERE org_id = :org AND run_id = :run AND segment = :segment AND call = :call AND sub = :sub AND try = :try AND kind = 'model' AND state = 'reserved'";
-pub(super) const SETTLE_LOST: &str = "UPDATE ledger SET state = 'settled', cost_micros = reserved_micros, estimated = 1, settled_at = :now
-    WHERE org_id = :org AND run_id = :run AND segment = :segment AND call = :call AND sub = :sub AND kind = 'model' AND state = 'reserved'
-    RETURNING cost_micros";
-pub(super) const SETTLE_LEFT: &str = "UPDATE ledger SET state = 'settled', cost_micros = reserved_micros, estimated = 1, settled_at = :now
-    WHERE org_id = :org AND run_id = :run AND state = 'reserved' RETURNING cost_micros";
-pub(super) const ADD_TO_RUN: &str = "UPDATE runs SET input_tokens = input_tokens + :input, output_tokens = output_tokens + :output,
-    cost_micros = cost_micros + :cost WHERE id = :run AND org_id = :org";
+pub(super) const INSERT: &str = "INSERT INTO ledger
+    (id, org_id, workspace_id, environment, run_id, agent_id, principal_id, key_id, segment, call, sub, try, kind, provider, provider_name, model,
+     corrects, state, reserved_micros, cost_micros, quantity, created_at, settled_at)
+    VALUES (:id, :org, :workspace, :environment, :run, :agent, :principal, :key, :segment, :call, :sub, :try, :kind, :provider, :provider_name, :model,
+     :corrects, :state, :reserved, :cost, :quantity, :at, :settled_at)";
+pub(super) const RESERVED: &str = concat!(
+    select!(),
+    "WHERE org_id = :org AND run_id = :run AND segment = :segment AND call = :call AND sub = :sub AND try = :try AND kind = :kind
+    AND state = 'reserved' AND kind IN ('model', 'http', 'tool')"
+);
+pub(super) const LOST: &str = concat!(
+    select!(),
+    "WHERE org_id = :org AND run_id = :run AND segment = :segment AND call = :call AND sub = :sub AND state = 'reserved'"
+);
+pub(super) const LEFT: &str = concat!(select!(), "WHERE org_id = :org AND run_id = :run AND state = 'reserved'");
+// One step of the index for each organization.
+pub(super) const LEFT_ANYWHERE: &str = "SELECT l.org_id, l.run_id FROM ledger l INDEXED BY ledger_reserved WHERE l.state = 'reserved' LIMIT :limit";
+pub(super) const SETTLE: &str =
+    "UPDATE ledger SET state = :state, cost_micros = :cost, estimated = :estimated, input_tokens = :input, cache_read_tokens = :cache_read,
+    cache_write_tokens = :cache_write, output_tokens = :output, quantity = :quantity, provider = :provider, provider_name = :provider_name,
+    model = :model, settled_at = :now WHERE id = :id";
+pub(super) const ADD_TO_RUN: &str =
+    "UPDATE runs SET input_tokens = input_tokens + :input, output_tokens = output_tokens + :output, cost_micros = cost_micros + :cost,
+    tree_spent_micros = tree_spent_micros + :cost, tree_reserved_micros = tree_reserved_micros + :reserved
+    WHERE id = :run AND org_id = :org RETURNING parent_run_id";
+pub(super) const ADD_ABOVE: &str = "WITH RECURSIVE chain (id, steps) AS (
+        SELECT :parent, 0
+        UNION ALL
+        SELECT r.parent_run_id, chain.steps + 1 FROM chain JOIN runs r ON r.id = chain.id
+        WHERE r.org_id = :org AND r.parent_run_id IS NOT NULL AND chain.steps < 32)
+    UPDATE runs SET tree_spent_micros = tree_spent_micros + :cost, tree_reserved_micros = tree_reserved_micros + :reserved
+    WHERE org_id = :org AND id IN (SELECT id FROM chain)";
+pub(super) const LIMITS: &str = "WITH RECURSIVE chain (id, parent, name, budget, spent, reserved, steps) AS (
+        SELECT id, parent_run_id, agent_name, budget_micros, tree_spent_micros, tree_reserved_micros, 0 FROM runs WHERE id = :run AND org_id = :org
+        UNION ALL
+        SELECT r.id, r.parent_run_id, r.agent_name, r.budget_micros, r.tree_spent_micros, r.tree_reserved_micros, chain.steps + 1
+        FROM chain JOIN runs r ON r.id = chain.parent WHERE r.org_id = :org AND chain.steps < 32)
+    SELECT id, name, budget, spent, reserved FROM chain ORDER BY steps";
 
-/// The worst case of a call that is about to be sent.
+#[cfg(test)]
+pub(super) const SQL: [&str; 10] = [
+    OF_SEGMENT, OF_RUN, INSERT, RESERVED, LOST, LEFT, SETTLE, ADD_TO_RUN, ADD_ABOVE, LIMITS,
+];
+
+/// Whose money a line is: the run, and what budgets know it by.
 #[derive(Clone, Debug)]
-pub struct Reservation {
+pub struct Payer {
+    pub org: OrgId,
+    pub workspace: WorkspaceId,
+    pub environment: Environment,
     pub run: RunId,
     pub agent: AgentId,
     /// Who started the run.
     pub principal: PrincipalId,
-    pub environment: Environment,
-    pub segment: u32,
-    pub call: u32,
-    pub sub: u32,
-    pub tries: u32,
-    pub provider: String,
-    pub model: String,
-    pub reserved_micros: u64,
-    pub at: Timestamp,
+    /// The API key with which they did; empty where it was none.
+    pub key: String,
 }
 
-/// Names a line.
-#[derive(Clone, Copy, Debug)]
+/// What a line pays for.
+#[derive(Clone, Debug)]
+pub struct Item {
+    pub kind: LineKind,
+    /// As prices know it: a preset; `station` for what is no model.
+    pub provider: String,
+    pub provider_name: String,
+    /// The provider's model; of http the host, of a tool its name.
+    pub model: String,
+    /// Of what is no model call: requests, units of fuel, bytes.
+    pub quantity: u64,
+}
+
+/// Names the try of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TryKey {
-    pub run: RunId,
     pub segment: u32,
     pub call: u32,
     pub sub: u32,
     pub tries: u32,
+}
+
+/// A reserved line.
+#[derive(Clone, Debug)]
+struct Line {
+    id: LedgerId,
+    payer: Payer,
+    item: Item,
+    reserved: u64,
+    at: Timestamp,
+}
+
+fn line(org: OrgId, row: &Row<'_>) -> rusqlite::Result<Line> {
+    let mut cells = Cells::of(row);
+    let id = cells.take()?;
+    let (run, workspace, environment, agent) = (cells.take()?, cells.take()?, cells.take()?, cells.take()?);
+    let (principal, key) = (cells.take()?, cells.take()?);
+    for _ in 0..4 {
+        cells.take::<i64>()?;
+    }
+    Ok(Line {
+        id,
+        payer: Payer {
+            org,
+            workspace,
+            environment,
+            run,
+            agent,
+            principal,
+            key,
+        },
+        item: Item {
+            kind: cells.take()?,
+            provider: cells.take()?,
+            provider_name: cells.take()?,
+            model: cells.take()?,
+            quantity: 0,
+        },
+        reserved: cells.take::<i64>()? as u64,
+        at: cells.take()?,
+    })
 }
 
 /// What a call really used.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settlement {
-    pub usage: Usage,
-    pub cost_micros: u64,
-    pub estimated: bool,
-    pub at: Timestamp,
+    pub charge: Charge,
+    pub quantity: u64,
 }
 
-pub fn reserve(tx: &Tx<'_>, org: OrgId, workspace: WorkspaceId, reservation: &Reservation) -> Result<(), Error> {
-    tx.execute(
-        RESERVE,
+/// A change of sums, in micro-dollars.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Delta {
+    pub spent: i64,
+    pub reserved: i64,
+}
+
+/// Adds to every sum but the quarter's.
+fn add(tx: &Tx<'_>, payer: &Payer, at: Timestamp, usage: Usage, delta: Delta, now: Timestamp) -> Result<(), Error> {
+    let Delta { spent, reserved } = delta;
+    if spent == 0 && reserved == 0 && usage == Usage::default() {
+        return Ok(());
+    }
+    let parent: Option<Option<RunId>> = tx.find(
+        ADD_TO_RUN,
         named_params! {
-            ":id": LedgerId::new(reservation.at), ":org": org, ":workspace": workspace, ":environment": reservation.environment,
-            ":run": reservation.run, ":agent": reservation.agent, ":principal": reservation.principal, ":segment": reservation.segment, ":call": reservation.call,
-            ":sub": reservation.sub, ":try": reservation.tries, ":provider": reservation.provider, ":model": reservation.model,
-            ":reserved": reservation.reserved_micros as i64, ":now": reservation.at,
+            ":input": usage.input_total() as i64, ":output": usage.output_tokens as i64, ":cost": spent, ":reserved": reserved,
+            ":run": payer.run, ":org": payer.org,
+        },
+        |row| row.get(0),
+    )?;
+    if spent == 0 && reserved == 0 {
+        return Ok(());
+    }
+    if let Some(Some(parent)) = parent {
+        tx.execute(
+            ADD_ABOVE,
+            named_params! { ":parent": parent, ":org": payer.org, ":cost": spent, ":reserved": reserved },
+        )?;
+    }
+    budgets::add(tx, payer, at, delta, now)
+}
+
+/// Reserves the most that a call can cost, before it is sent. A call that can cost nothing has no line before it is settled.
+pub fn reserve(tx: &Tx<'_>, payer: &Payer, key: &TryKey, item: &Item, micros: u64, now: Timestamp) -> Result<(), Error> {
+    insert(tx, payer, key, item, (None, "reserved"), (micros, 0), (now, None))?;
+    let delta = Delta {
+        spent: 0,
+        reserved: micros as i64,
+    };
+    add(tx, payer, now, Usage::default(), delta, now)
+}
+
+fn insert(
+    tx: &Tx<'_>,
+    payer: &Payer,
+    key: &TryKey,
+    item: &Item,
+    (corrects, state): (Option<LedgerId>, &str),
+    (reserved, cost): (u64, i64),
+    (at, settled_at): (Timestamp, Option<Timestamp>),
+) -> Result<LedgerId, Error> {
+    let id = LedgerId::new(settled_at.unwrap_or(at));
+    tx.execute(
+        INSERT,
+        named_params! {
+            ":id": id, ":org": payer.org, ":workspace": payer.workspace, ":environment": payer.environment, ":run": payer.run,
+            ":agent": payer.agent, ":principal": payer.principal, ":key": payer.key, ":segment": key.segment, ":call": key.call, ":sub": key.sub,
+            ":try": key.tries, ":kind": item.kind, ":provider": item.provider, ":provider_name": item.provider_name, ":model": item.model,
+            ":corrects": corrects, ":state": state, ":reserved": reserved as i64, ":cost": cost, ":quantity": item.quantity as i64, ":at": at,
+            ":settled_at": settled_at,
         },
     )?;
+    Ok(id)
+}
+
+/// Writes down what was used without a reservation, because it could cost nothing, or because nobody can know before: settled at once.
+pub fn note(tx: &Tx<'_>, payer: &Payer, key: &TryKey, item: &Item, cost_micros: u64, now: Timestamp) -> Result<(), Error> {
+    insert(tx, payer, key, item, (None, "settled"), (0, cost_micros as i64), (now, Some(now)))?;
+    let booked = spending::Booked {
+        calls: 1,
+        cost_micros: cost_micros as i64,
+        quantity: item.quantity,
+        ..spending::Booked::default()
+    };
+    spending::add(tx, payer, item, now, &booked)?;
+    let delta = Delta {
+        spent: cost_micros as i64,
+        reserved: 0,
+    };
+    add(tx, payer, now, Usage::default(), delta, now)
+}
+
+/// Settles the try of a call, whatever the run's fence. Without a settlement it is released. Returns whether it was reserved.
+pub fn settle(
+    tx: &Tx<'_>,
+    (org, run): (OrgId, RunId),
+    key: &TryKey,
+    kind: LineKind,
+    settlement: Option<&Settlement>,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let found = tx.find(
+        RESERVED,
+        named_params! {
+            ":org": org, ":run": run, ":segment": key.segment, ":call": key.call, ":sub": key.sub, ":try": key.tries, ":kind": kind,
+        },
+        |row| line(org, row),
+    )?;
+    match found {
+        Some(line) => close(tx, line, settlement, now).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+fn close(tx: &Tx<'_>, mut line: Line, settlement: Option<&Settlement>, now: Timestamp) -> Result<(), Error> {
+    let charge = settlement.map(|settled| settled.charge.clone()).unwrap_or_default();
+    let (usage, cost) = (charge.usage, charge.cost_micros);
+    // Who answered may be another than was reserved for.
+    if !charge.model.is_empty() {
+        line.item.provider = charge.provider;
+        line.item.provider_name = charge.provider_name;
+        line.item.model = charge.model;
+    }
+    line.item.quantity = settlement.map_or(0, |settled| settled.quantity);
+    tx.execute(
+        SETTLE,
+        named_params! {
+            ":state": if settlement.is_some() { "settled" } else { "released" }, ":cost": cost as i64, ":estimated": charge.estimated,
+            ":input": usage.input_tokens as i64, ":cache_read": usage.cache_read_tokens as i64,
+            ":cache_write": usage.cache_write_tokens as i64, ":output": usage.output_tokens as i64, ":quantity": line.item.quantity as i64,
+            ":provider": line.item.provider, ":provider_name": line.item.provider_name, ":model": line.item.model, ":now": now, ":id": line.id,
+        },
+    )?;
+    if settlement.is_some() {
+        let booked = spending::Booked {
+            calls: 1,
+            estimated: u32::from(charge.estimated),
+            cost_micros: cost as i64,
+            usage,
+            quantity: line.item.quantity,
+        };
+        spending::add(tx, &line.payer, &line.item, line.at, &booked)?;
+    }
+    let delta = Delta {
+        spent: cost as i64,
+        reserved: -(line.reserved as i64),
+    };
+    add(tx, &line.payer, line.at, usage, delta, now)
+}
+
+/// Settles lines at their full reservation, which is all that is known of them.
+fn lose(tx: &Tx<'_>, lost: Vec<Line>, now: Timestamp) -> Result<(), Error> {
+    for line in lost {
+        let settlement = Settlement {
+            charge: Charge {
+                cost_micros: line.reserved,
+                estimated: true,
+                ..Charge::default()
+            },
+            quantity: u64::from(line.item.kind != LineKind::Model),
+        };
+        close(tx, line, Some(&settlement), now)?;
+    }
     Ok(())
 }
 
-/// Settles a line, whatever the run's fence, and adds it to the run's sums. Without a settlement it is released.
-pub fn settle(tx: &Tx<'_>, org: OrgId, key: &TryKey, settlement: Option<&Settlement>, now: Timestamp) -> Result<(), Error> {
-    let usage = settlement.map_or_else(Usage::default, |settled| settled.usage);
-    let cost = settlement.map_or(0, |settled| settled.cost_micros);
-    let changed = tx.execute(
-        SETTLE,
-        named_params! {
-            ":state": if settlement.is_some() { "settled" } else { "released" }, ":cost": cost as i64,
-            ":estimated": settlement.is_some_and(|settled| settled.estimated), ":input": usage.input_tokens as i64,
-            ":cache_read": usage.cache_read_tokens as i64, ":cache_write": usage.cache_write_tokens as i64,
-            ":output": usage.output_tokens as i64, ":now": now, ":org": org, ":run": key.run, ":segment": key.segment, ":call": key.call,
-            ":sub": key.sub, ":try": key.tries,
-        },
+/// Settles what a crash left reserved for this call.
+pub fn settle_lost_tries(tx: &Tx<'_>, org: OrgId, run: RunId, key: &TryKey, now: Timestamp) -> Result<(), Error> {
+    let lost = tx.list(
+        LOST,
+        named_params! { ":org": org, ":run": run, ":segment": key.segment, ":call": key.call, ":sub": key.sub },
+        |row| line(org, row),
     )?;
-    if changed == 1 {
-        add_to_run(tx, org, key.run, usage, cost)
-    } else {
-        Ok(())
-    }
+    lose(tx, lost, now)
 }
 
-/// Settles what a crash left reserved for this call at its full reservation, which is all that is known of it.
-pub fn settle_lost_tries(tx: &Tx<'_>, org: OrgId, call: &Reservation) -> Result<(), Error> {
-    let lost: Vec<i64> = tx.list(
-        SETTLE_LOST,
-        named_params! { ":org": org, ":run": call.run, ":segment": call.segment, ":call": call.call, ":sub": call.sub, ":now": call.at },
-        |row| row.get(0),
-    )?;
-    add_lost(tx, org, call.run, &lost)
-}
-
-/// Settles what a crash left reserved for a run that will not make those calls again, as [`settle_lost_tries`] does.
+/// Settles what was left reserved for a run that will not finish those calls any more.
 pub fn settle_left(tx: &Tx<'_>, org: OrgId, run: RunId, now: Timestamp) -> Result<(), Error> {
-    let lost: Vec<i64> = tx.list(SETTLE_LEFT, named_params! { ":org": org, ":run": run, ":now": now }, |row| {
-        row.get(0)
-    })?;
-    add_lost(tx, org, run, &lost)
+    let lost = tx.list(LEFT, named_params! { ":org": org, ":run": run }, |row| line(org, row))?;
+    lose(tx, lost, now)
 }
 
-fn add_lost(tx: &Tx<'_>, org: OrgId, run: RunId, lost: &[i64]) -> Result<(), Error> {
-    let cost: i64 = lost.iter().sum();
-    if cost == 0 {
-        Ok(())
-    } else {
-        add_to_run(tx, org, run, Usage::default(), cost as u64)
+/// Settles what an earlier process left reserved, so that nothing waits for it. To be called while nothing runs. Returns whether there may
+/// be more.
+pub fn settle_all_left(tx: &Tx<'_>, limit: u32, now: Timestamp) -> Result<bool, Error> {
+    let mut left: Vec<(OrgId, RunId)> = tx.list(LEFT_ANYWHERE, named_params! { ":limit": limit }, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let found = left.len();
+    left.dedup();
+    for (org, run) in left {
+        settle_left(tx, org, run, now)?;
     }
+    Ok(found == limit as usize)
 }
 
-/// What a segment has spent or reserved, in micro-dollars.
-pub fn of_segment(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Result<u64, Error> {
+/// What a segment has spent, and what it has reserved, in micro-dollars.
+pub fn of_segment(reader: &Reader<'_>, org: OrgId, run: RunId, segment: u32) -> Result<(u64, u64), Error> {
     reader.get(OF_SEGMENT, named_params! { ":org": org, ":run": run, ":segment": segment }, |row| {
-        row.get::<_, i64>(0).map(|micros| micros as u64)
+        Ok((row.get::<_, i64>(0)?.max(0) as u64, row.get::<_, i64>(1)? as u64))
     })
 }
 
 /// What a run has spent or reserved, in micro-dollars.
 pub fn of_run(reader: &Reader<'_>, org: OrgId, run: RunId) -> Result<u64, Error> {
     reader.get(OF_RUN, named_params! { ":org": org, ":run": run }, |row| {
-        row.get::<_, i64>(0).map(|micros| micros as u64)
+        row.get::<_, i64>(0).map(|micros| micros.max(0) as u64)
     })
 }
 
-fn add_to_run(tx: &Tx<'_>, org: OrgId, run: RunId, usage: Usage, cost_micros: u64) -> Result<(), Error> {
-    tx.execute(
-        ADD_TO_RUN,
-        named_params! {
-            ":input": usage.input_total() as i64, ":output": usage.output_tokens as i64, ":cost": cost_micros as i64, ":run": run, ":org": org,
+/// A run of a chain of parents, and its money.
+#[derive(Clone, Debug)]
+pub struct Purse {
+    pub run: RunId,
+    pub agent_name: String,
+    /// The most that it and the runs below it may cost.
+    pub budget_micros: Option<u64>,
+    pub spent_micros: u64,
+    pub reserved_micros: u64,
+}
+
+/// The run itself, its parent, its parent's parent and so on, each with its money.
+pub fn purses(reader: &Reader<'_>, org: OrgId, run: RunId) -> Result<Vec<Purse>, Error> {
+    reader.list(LIMITS, named_params! { ":run": run, ":org": org }, |row| {
+        Ok(Purse {
+            run: row.get(0)?,
+            agent_name: row.get(1)?,
+            budget_micros: row.get::<_, Option<i64>>(2)?.map(|micros| micros as u64),
+            spent_micros: row.get::<_, i64>(3)?.max(0) as u64,
+            reserved_micros: row.get::<_, i64>(4)?.max(0) as u64,
+        })
+    })
+}
+
+// ---- corrections -----------------------------------------------------------------------------------------------------
+
+// In the order of time; a line and what corrects it count together.
+pub(super) const TO_REPRICE: &str = "SELECT l.id, l.run_id, l.workspace_id, l.environment, l.agent_id, l.principal_id, l.key_id, l.segment, l.call, l.sub, l.try, l.kind,
+    l.provider, l.provider_name, l.model, l.reserved_micros, l.created_at, l.input_tokens, l.cache_read_tokens, l.cache_write_tokens,
+    l.output_tokens, l.quantity, l.estimated, l.cost_micros + COALESCE((SELECT sum(c.cost_micros) FROM ledger c WHERE c.corrects = l.id), 0)
+    FROM ledger l INDEXED BY ledger_by_time WHERE l.org_id = :org AND (l.created_at, l.id) > (:after_at, :after_id) AND l.created_at >= :from AND l.created_at < :to
+    AND l.state = 'settled' AND l.kind <> 'correction' ORDER BY l.created_at, l.id LIMIT :limit";
+
+/// A settled line that may be priced anew.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    line: Line,
+    pub usage: Usage,
+    pub quantity: u64,
+    pub estimated: bool,
+    /// With what corrected it before.
+    pub cost_micros: i64,
+}
+
+impl Settled {
+    pub const fn item(&self) -> &Item {
+        &self.line.item
+    }
+
+    pub const fn at(&self) -> Timestamp {
+        self.line.at
+    }
+
+    /// Where the next page begins.
+    pub const fn cursor(&self) -> (Timestamp, LedgerId) {
+        (self.line.at, self.line.id)
+    }
+}
+
+/// Settled lines of a time, in order, after a cursor.
+pub fn settled(
+    reader: &Reader<'_>,
+    org: OrgId,
+    (from, to): (Timestamp, Timestamp),
+    after: Option<(Timestamp, LedgerId)>,
+    limit: u32,
+) -> Result<Vec<Settled>, Error> {
+    let (after_at, after_id) = after.map_or_else(|| (Timestamp::from_ms(-1), String::new()), |(at, id)| (at, id.to_string()));
+    reader.list(
+        TO_REPRICE,
+        named_params! { ":org": org, ":from": from, ":to": to, ":after_at": after_at, ":after_id": after_id, ":limit": limit },
+        |row| {
+            let line = line(org, row)?;
+            Ok(Settled {
+                line,
+                usage: Usage {
+                    input_tokens: row.get::<_, i64>(17)? as u64,
+                    cache_read_tokens: row.get::<_, i64>(18)? as u64,
+                    cache_write_tokens: row.get::<_, i64>(19)? as u64,
+                    output_tokens: row.get::<_, i64>(20)? as u64,
+                },
+                quantity: row.get::<_, i64>(21)? as u64,
+                estimated: row.get(22)?,
+                cost_micros: row.get(23)?,
+            })
         },
-    )?;
-    Ok(())
+    )
+}
+
+/// Corrects a settled line by so much.
+pub fn correct(tx: &Tx<'_>, settled: &Settled, by_micros: i64, now: Timestamp) -> Result<(), Error> {
+    let Line { id, payer, item, at, .. } = &settled.line;
+    let correction = Item {
+        kind: LineKind::Correction,
+        quantity: 0,
+        ..item.clone()
+    };
+    let key = TryKey {
+        segment: 0,
+        call: 0,
+        sub: 0,
+        tries: 0,
+    };
+    insert(tx, payer, &key, &correction, (Some(*id), "settled"), (0, by_micros), (*at, Some(now)))?;
+    let booked = spending::Booked {
+        cost_micros: by_micros,
+        ..spending::Booked::default()
+    };
+    // It stands with what it corrects.
+    spending::add(tx, payer, item, *at, &booked)?;
+    let delta = Delta {
+        spent: by_micros,
+        reserved: 0,
+    };
+    add(tx, payer, *at, Usage::default(), delta, now)
 }

@@ -31,9 +31,11 @@ use crate::domain::time::Timestamp;
 
 pub(super) const INSERT: &str = "INSERT INTO runs
     (id, org_id, workspace_id, environment, agent_id, version_id, agent_name, agent_version, state, trigger, started_by, input_hash, created_at,
-     priority, retry, pinned, session, parent_run_id, parent_segment, parent_call, parent_sub, depth, entangled, ask_writes, forked_from)
+     priority, retry, pinned, session, parent_run_id, parent_segment, parent_call, parent_sub, depth, entangled, ask_writes, forked_from,
+     budget_micros, key_id)
     VALUES (:id, :org, :workspace, :environment, :agent, :version, :agent_name, :agent_version, 'queued', :trigger, :started_by, :input, :now,
-     :priority, :retry, :pinned, :session, :parent, :parent_segment, :parent_call, :parent_sub, :depth, :parent IS NOT NULL, :ask_writes, :forked_from)";
+     :priority, :retry, :pinned, :session, :parent, :parent_segment, :parent_call, :parent_sub, :depth, :parent IS NOT NULL, :ask_writes, :forked_from,
+     :budget, :key)";
 pub(super) const STATE: &str = "SELECT state, segment, next_seq FROM runs WHERE id = :run AND org_id = :org";
 pub(super) const CANCEL_NOW: &str =
     "UPDATE runs SET state = 'cancelled', reason = 'cancelled', cancel_requested = 1, holds = 0, wake_at = NULL, wake_on = NULL, error = :error, finished_at = :now
@@ -94,6 +96,10 @@ pub struct NewRun {
     pub pinned: bool,
     /// Whether people talk with it from the start.
     pub session: bool,
+    /// The most that it and the runs below it may cost.
+    pub budget_micros: Option<u64>,
+    /// The API key that it was started with; empty where it was none.
+    pub key: String,
     pub parent: Option<Parent>,
 }
 
@@ -143,6 +149,7 @@ pub fn insert(tx: &Tx<'_>, scope: Scope, new: &NewRun, now: Timestamp) -> Result
             ":parent_call": new.parent.map(|parent| parent.key.call), ":parent_sub": new.parent.map(|parent| parent.key.sub),
             ":depth": new.parent.map_or(0, |parent| parent.depth), ":ask_writes": new.parent.is_some_and(|parent| parent.ask_writes),
             ":forked_from": new.parent.and_then(|parent| parent.forked_from),
+            ":budget": new.budget_micros.map(|micros| micros as i64), ":key": new.key,
         },
     )?;
     let mut meta = json!({ "agent": new.agent_name, "version": new.agent_version, "by": new.started_by_name, "trigger": new.trigger });
@@ -281,10 +288,9 @@ pub fn back_to_message(tx: &Tx<'_>, org: OrgId, run: RunId, segment: u32, more: 
     )?)
 }
 
-/// Notes that people talk with a run.
-pub fn mark_session(tx: &Tx<'_>, org: OrgId, run: RunId) -> Result<(), Error> {
-    tx.execute(MARK_SESSION, named_params! { ":run": run, ":org": org })?;
-    Ok(())
+/// Notes that people talk with a run. Returns whether that is new.
+pub fn mark_session(tx: &Tx<'_>, org: OrgId, run: RunId) -> Result<bool, Error> {
+    Ok(tx.execute(MARK_SESSION, named_params! { ":run": run, ":org": org })? == 1)
 }
 
 /// Notes that a run's end concerns others.

@@ -280,10 +280,6 @@ fn statements() -> Vec<&'static str> {
         journal::GET,
         journal::RECORDED,
         journal::MADE,
-        ledger::SETTLE,
-        ledger::SETTLE_LOST,
-        ledger::SETTLE_LEFT,
-        ledger::ADD_TO_RUN,
         links::CONSUME,
         links::HOLDS,
         links::FIND,
@@ -351,7 +347,6 @@ fn statements() -> Vec<&'static str> {
         approvals::GRANTS,
         approvals::USE_GRANT,
         approvals::VOTES,
-        ledger::OF_RUN,
         policy::HEAD,
         policy::NEWEST,
         policy::GET,
@@ -360,7 +355,6 @@ fn statements() -> Vec<&'static str> {
         policy::INSERT,
         agents::LATEST,
         journal::REPLIES,
-        ledger::OF_SEGMENT,
         segments::ASK,
         segments::ABANDON,
     ]);
@@ -407,6 +401,10 @@ fn statements() -> Vec<&'static str> {
     all.extend(orgs::SQL);
     all.extend(workspaces::SQL);
     all.extend(usage::SQL);
+    all.extend(ledger::SQL);
+    all.extend(budgets::SQL);
+    all.extend(spending::SQL);
+    all.extend(prices::SQL);
     all.extend(purge::SQL);
     all.extend(forks::SQL);
     all.extend(totp::SQL);

@@ -2,6 +2,7 @@
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
+use crate::domain::budget::{BudgetScope, LineKind, OnExhausted, Period};
 use crate::domain::call::EffectClass;
 use crate::domain::failure::EndReason;
 use crate::domain::id::{
@@ -85,7 +86,11 @@ codes_as_text!(
     ApprovalKind,
     ApprovalState,
     OnTimeout,
-    Verb
+    Verb,
+    BudgetScope,
+    LineKind,
+    OnExhausted,
+    Period
 );
 
 impl ToSql for Plan {

@@ -382,6 +382,7 @@ async fn who_was_removed_a_moment_ago_starts_nothing() {
         message: None,
         priority: 0,
         retry: agentstation::domain::retry::RetryChange::default(),
+        budget_micros: None,
     };
     let started = runs::start(&station.app, &actor, stale).await;
     assert!(matches!(started, Err(Error::NotFound(_))), "{started:?}");

@@ -150,6 +150,8 @@ async fn a_full_queue_refuses_the_next_run_and_takes_it_when_there_is_room() {
                 retry: "{}".to_owned(),
                 pinned: false,
                 session: false,
+                budget_micros: None,
+                key: String::new(),
                 parent: None,
             };
             store::runs::insert(tx, scope, &new, now)?;

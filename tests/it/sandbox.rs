@@ -248,6 +248,7 @@ async fn an_unknown_agent_or_version_is_not_found() {
             message: None,
             priority: 0,
             retry: agentstation::domain::retry::RetryChange::default(),
+            budget_micros: None,
         };
         let refused = runs::start(&station.app, &station.actor().await, start).await;
         assert!(matches!(refused, Err(Error::NotFound(_))), "{refused:?}");

@@ -8,6 +8,7 @@ use super::super::App;
 use super::caller::{Caller, Rights};
 use super::children::{self, Startable};
 use super::decisions::{self, Verdict, after};
+use super::money::{Afford, note_session};
 use super::policing::Decided;
 use super::{effects, summary};
 use crate::domain::call::{ArtifactInfo, Call, CallResult, EffectClass, Reply};
@@ -37,8 +38,6 @@ pub(super) struct Batch<'a> {
     pub touched: Vec<Touched>,
     /// The policies that hold in this transaction, once a call was decided about.
     pub policies: Option<Policies>,
-    /// The most that the model calls intended here can cost.
-    pub intended_micros: u64,
 }
 
 pub(super) type Done<T> = Result<T, store::Error>;
@@ -81,7 +80,6 @@ impl<'a> Batch<'a> {
             approvals: Vec::new(),
             touched: Vec::new(),
             policies: None,
-            intended_micros: 0,
         }
     }
 
@@ -110,8 +108,16 @@ impl<'a> Batch<'a> {
             }
             Decided::Ask(rule, _) | Decided::Allow(rule) => rule,
         };
+        if pending.resumed == Resumed::OpenIntent {
+            self.settle_lost(tx, &pending)?;
+        }
+        match self.afford(tx, &pending.call)? {
+            Afford::Yes => {}
+            Afford::InLine => return Ok(self.line_up(pending)),
+            Afford::No(why) => return self.too_dear(tx, pending, key, why),
+        }
         match pending.call.clone() {
-            Call::HttpSend(_) | Call::ModelsChat(_) => Ok(self.intend(pending, class, &rule)),
+            Call::HttpSend(_) | Call::ModelsChat(_) => self.intend(tx, pending, class, &rule),
             Call::ClockSleep { ms } => self.wait_for(
                 tx,
                 pending,
@@ -129,7 +135,7 @@ impl<'a> Batch<'a> {
                     messages::take(tx, self.caller.org, self.caller.run, waiting.number)?;
                     return Ok(self.answer(pending, CallResult::Ok(Reply::Message(Some(waiting.message)))));
                 }
-                runs::mark_session(tx, self.caller.org, self.caller.run)?;
+                self.mark_session(tx)?;
                 let due = timeout_ms.map(|ms| after(self.now, ms));
                 self.wait_for(tx, pending, key, Kind::Message, due, json!({ "waits": "message" }))
             }
@@ -137,6 +143,7 @@ impl<'a> Batch<'a> {
             Call::WaitsAny { handles, timeout_ms } => self.any(tx, pending, key, &handles, timeout_ms),
             _ => {
                 let result = self.local(tx, &pending, key)?;
+                self.note_use(tx, &pending, &result)?;
                 Ok(self.answer(pending, result))
             }
         }
@@ -166,7 +173,7 @@ impl<'a> Batch<'a> {
         };
         match &pending.call {
             Call::InboxReply { .. } => {
-                runs::mark_session(tx, caller.org, caller.run)?;
+                self.mark_session(tx)?;
                 Ok(CallResult::Ok(Reply::Done))
             }
             Call::AgentsStart { .. } => match self.startable.remove(&key.sub) {
@@ -306,17 +313,34 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Notes that an effect is about to happen.
-    pub(super) fn intend(&mut self, mut pending: PendingCall, class: EffectClass, rule: &RuleName) -> Begun {
+    /// Has a call wait in line for money that others have reserved. It is in the journal once, however often it asks.
+    pub(super) fn line_up(&mut self, mut pending: PendingCall) -> Begun {
+        if pending.resumed == Resumed::No {
+            self.note_waiting(&pending, None, json!({ "waits": "money" }));
+            pending.resumed = Resumed::Waiting;
+        }
+        Begun::InLine(pending)
+    }
+
+    /// Notes that people talk with the run.
+    fn mark_session(&self, tx: &Tx<'_>) -> Done<()> {
+        if runs::mark_session(tx, self.caller.org, self.caller.run)? {
+            note_session(tx, self.app, &self.caller.payer(), self.caller.segment, self.now)?;
+        }
+        Ok(())
+    }
+
+    /// Notes that an effect is about to happen, and reserves the most that it can cost.
+    pub(super) fn intend(&mut self, tx: &Tx<'_>, mut pending: PendingCall, class: EffectClass, rule: &RuleName) -> Done<Begun> {
         let version = self.policies.as_ref().map(Policies::version).unwrap_or_default();
-        self.intended_micros = self.intended_micros.saturating_add(self.most_micros(&pending.call));
+        self.reserve(tx, &pending)?;
         pending.entry.at = self.now;
         pending.entry.phase = Phase::Start;
         pending.entry.class = Some(class);
         pending.entry.meta = summary::of_intent(&pending.call, &version, rule);
         self.entries.push(pending.entry.clone());
         let tries = pending.entry.attempt;
-        Begun::Intended(Intended { pending, tries })
+        Ok(Begun::Intended(Intended { pending, tries }))
     }
 
     /// What has come of a call that waits; `None` while nothing has.
@@ -373,7 +397,7 @@ impl<'a> Batch<'a> {
                 }
             },
             Wait::Message => {
-                runs::mark_session(tx, org, run)?;
+                self.mark_session(tx)?;
                 waits::open(tx, org, run, &plain(Kind::Message, None, None))?;
                 if let Some(waiting) = messages::next(tx, org, run, false)? {
                     messages::take(tx, org, run, waiting.number)?;

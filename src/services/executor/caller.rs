@@ -21,6 +21,8 @@ pub(super) struct Caller {
     pub agent: AgentId,
     pub agent_name: String,
     pub started_by: PrincipalId,
+    /// The API key with which they did; empty where it was none.
+    pub key: String,
     pub run: RunId,
     pub fence: u64,
     pub segment: u32,
@@ -112,6 +114,11 @@ impl Rights {
                 .filter(|granted| crate::domain::grant::allows(&granted.host, url));
             grants.any(|grant| grant.methods.iter().any(|granted| granted == method))
         })
+    }
+
+    /// The most that a run may cost by its manifest and those above it, in micro-dollars; `None` where none says.
+    pub(super) fn cost_limit(&self) -> Option<u64> {
+        self.limits().cost_budget()
     }
 
     /// The least of each limit.

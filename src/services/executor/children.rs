@@ -85,6 +85,8 @@ pub(super) fn start(
         retry: "{}".to_owned(),
         pinned: false,
         session: false,
+        budget_micros: child.version.manifest.limits.cost_budget(),
+        key: caller.key.clone(),
         parent: Some(Parent {
             run: caller.run,
             key,

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::children::Asked;
 use super::claim::{new_segment, segment_started};
-use super::{Execution, Halt};
+use super::{Execution, Halt, money};
 use crate::domain::call::{CallResult, Reply};
 use crate::domain::failure::{EndReason, Failure, FailureCode};
 use crate::domain::journal::{NewEntry, kind};
@@ -13,9 +13,23 @@ use crate::domain::wait::Answer;
 use crate::runtime::ports::PortError;
 use crate::runtime::segment::{Left, RunError, Wake};
 use crate::services::{Error, waits as waiting};
+use crate::store::ledger::Payer;
 use crate::store::runs::{Claimed, Parked, Touched};
 use crate::store::{self, Tx, journal, messages, payloads, runs, segments, waits};
 use crate::telemetry::crash_point::CrashPoint;
+
+/// Whose money a run's is.
+fn payer(run: &Claimed) -> Payer {
+    Payer {
+        org: run.org,
+        workspace: run.workspace,
+        environment: run.environment.clone(),
+        run: run.id,
+        agent: run.agent_id,
+        principal: run.started_by,
+        key: run.key.clone(),
+    }
+}
 
 impl Execution<'_> {
     pub(super) fn totals(&self) -> runs::Totals {
@@ -66,6 +80,7 @@ impl Execution<'_> {
                     runs::forget_waits(tx, run.org, run.id, now)?;
                 }
                 segments::finish(tx, run.org, run.id, ended, fuel, now)?;
+                money::note_fuel(tx, &app, &payer(&run), (ended, run.attempt), fuel, now)?;
                 runs::advance(tx, run.org, run.id, run.fence, next, totals)?;
                 let (wake_on, wake_at) = match wake {
                     Wake::Now => {
@@ -82,7 +97,9 @@ impl Execution<'_> {
                 };
                 runs::park(tx, run.org, run.id, run.fence, parked)?;
                 if wake_on == WakeOn::Message {
-                    runs::mark_session(tx, run.org, run.id)?;
+                    if runs::mark_session(tx, run.org, run.id)? {
+                        money::note_session(tx, &app, &payer(&run), ended, now)?;
+                    }
                     if messages::waiting_count(tx, run.org, run.id, 1)? > 0 {
                         messages::wake(tx, run.org, run.id)?;
                         touched.push(Touched {
@@ -150,7 +167,7 @@ impl Execution<'_> {
             "active_ms": totals.active_ms,
         });
         let state = end.state;
-        let asked = self.asked();
+        let (app, asked) = (self.app.clone(), self.asked());
         let (seq, touched) = self
             .app
             .store
@@ -163,6 +180,7 @@ impl Execution<'_> {
                 });
                 let appended = journal::append(tx, run.org, run.id, Some(run.fence), &entries)?;
                 segments::finish(tx, run.org, run.id, segment, fuel, now)?;
+                money::note_fuel(tx, &app, &payer(&run), (segment, run.attempt), fuel, now)?;
                 let error = end.error.as_ref().and_then(|error| serde_json::to_string(error).ok());
                 let finished = runs::Finish {
                     state: end.state,

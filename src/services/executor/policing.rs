@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use super::super::{models, policy as policies};
+use super::super::policy as policies;
 use super::begin::{Batch, Done};
+use super::money::Afford;
 use super::{decisions, summary};
 use crate::domain::call::{Call, CallResult, EffectClass, fingerprint};
 use crate::domain::failure::{Failure, FailureCode};
@@ -47,7 +48,7 @@ impl Batch<'_> {
             Call::ModelsChat(_) => {
                 facts.call_micros = self.most_micros(call);
                 if held.weigh_runs() {
-                    facts.run_micros = ledger::of_run(tx, org, run)?.saturating_add(self.intended_micros);
+                    facts.run_micros = ledger::of_run(tx, org, run)?;
                 }
             }
             Call::AgentsAsk(request) | Call::WaitsOpen(Wait::Ask(request)) if held.name_agents() => {
@@ -60,18 +61,34 @@ impl Batch<'_> {
 
     /// The most that a call can cost.
     pub(super) fn most_micros(&self, call: &Call) -> u64 {
-        match call {
-            Call::ModelsChat(request) => {
-                models::find(self.app, self.caller.scope(), &request.model).map_or(0, |model| model.worst_case_micros(request))
-            }
-            _ => 0,
-        }
+        self.bill(call).map_or(0, |bill| bill.most_micros)
     }
 
     /// Answers a call that is refused, and writes down that it was.
     pub(super) fn refuse(&mut self, tx: &Tx<'_>, pending: PendingCall, key: Key, rule: &RuleName, why: String) -> Done<Begun> {
         self.note_denial(tx, &pending, rule)?;
-        let result = CallResult::Failed(Failure::new(FailureCode::Denied, why));
+        let failure = Failure::new(FailureCode::Denied, why);
+        let version = self.policies.as_ref().map(Policies::version).unwrap_or_default();
+        let meta = [("rule", json!(rule)), ("policy", json!(format!("{version}: {rule}")))];
+        self.answer_no(tx, pending, key, failure, meta)
+    }
+
+    /// Answers a call that there is no money for.
+    pub(super) fn too_dear(&mut self, tx: &Tx<'_>, pending: PendingCall, key: Key, why: String) -> Done<Begun> {
+        let wanted = json!(self.most_micros(&pending.call));
+        let failure = Failure::new(FailureCode::BudgetExhausted, why);
+        self.answer_no(tx, pending, key, failure, [("wanted_micros", wanted)])
+    }
+
+    fn answer_no<const N: usize>(
+        &mut self,
+        tx: &Tx<'_>,
+        pending: PendingCall,
+        key: Key,
+        failure: Failure,
+        told: [(&'static str, serde_json::Value); N],
+    ) -> Done<Begun> {
+        let result = CallResult::Failed(failure);
         if waits::find(tx, self.caller.org, self.caller.run, key)?.is_some() {
             waits::close(tx, self.caller.org, self.caller.run, key)?;
         }
@@ -84,9 +101,7 @@ impl Batch<'_> {
         entry.class = Some(EffectClass::Local);
         entry.meta = summary::of_result(&call, &result, None);
         if let Some(meta) = entry.meta.as_object_mut() {
-            let version = self.policies.as_ref().map(Policies::version).unwrap_or_default();
-            meta.insert("rule".to_owned(), json!(rule));
-            meta.insert("policy".to_owned(), json!(format!("{version}: {rule}")));
+            meta.extend(told.map(|(name, value)| (name.to_owned(), value)));
         }
         entry.response = Some(Payload::Json(result.to_json()));
         self.entries.push(entry);
@@ -152,6 +167,12 @@ impl Batch<'_> {
             }
             Decided::Allow(rule) => rule,
         };
+        // Leave is kept for when there is money.
+        match self.afford(tx, &call)? {
+            Afford::Yes => {}
+            Afford::InLine => return Ok(Begun::InLine(again(pending.call.clone()))),
+            Afford::No(why) => return self.too_dear(tx, again(call), key, why),
+        }
         let arguments = call.to_json();
         let print = fingerprint(call.function(), &arguments);
         // Made by the decision; a write that is sent again has none and needs none.
@@ -165,7 +186,7 @@ impl Batch<'_> {
         pending.resumed = Resumed::No;
         pending.entry.request = Some(Payload::Json(arguments));
         let class = self.rights.class(&pending.call);
-        Ok(self.intend(pending, class, &rule))
+        self.intend(tx, pending, class, &rule)
     }
 
     /// Does what people gave leave for where its effect is in our own database.
@@ -191,6 +212,7 @@ impl Batch<'_> {
             }
             _ => {
                 let result = self.local(tx, &pending, key)?;
+                self.note_use(tx, &pending, &result)?;
                 self.deliver(tx, &pending, key, result)
             }
         }

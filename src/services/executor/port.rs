@@ -1,10 +1,12 @@
 //! One run's side of the world: what the sandbox asks for, done with store, models and network.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::super::Error;
@@ -12,17 +14,16 @@ use super::super::agents::load_version;
 use super::super::app::App;
 use super::super::feed::Publisher;
 use super::super::warm::{Fence, KEPT_FOR, Place};
-use super::super::{models, waits};
+use super::super::waits;
 use super::begin::Batch;
 use super::caller::{Caller, Rights};
 use super::children::{Asked, Startable};
-use super::{effects, summary};
+use super::{effects, money, summary};
 use crate::domain::call::{Call, CallResult};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::hex;
 use crate::domain::id::RunId;
 use crate::domain::journal::{NewEntry, Payload, Phase};
-use crate::domain::money::{Charge, Charged};
 use crate::domain::policy;
 use crate::domain::run::{Hold, RunState};
 use crate::domain::time::Timestamp;
@@ -30,14 +31,14 @@ use crate::runtime::exchange::Used;
 use crate::runtime::ports::{Begun, Intended, PendingCall, Performed, Port, PortError, Stop, Woken};
 use crate::store::runs::{self, Claimed, Touched};
 use crate::store::segments::Segment;
-use crate::store::{self, Tx, agents, approvals, journal, ledger, waits as rows};
+use crate::store::{self, Tx, agents, approvals, budgets, journal, waits as rows};
 use crate::telemetry::crash_point::CrashPoint;
 
 impl From<store::Error> for PortError {
     fn from(error: store::Error) -> Self {
         match error {
             store::Error::Fenced => Self::Fenced,
-            store::Error::Held => Self::Held,
+            store::Error::Held | store::Error::OverBudget(_) => Self::Held,
             // The limits of memory and artifacts are the agent's failures; this one is the quota of a question.
             store::Error::Limit(text) => Self::QuotaExhausted(text),
             other => Self::Unavailable(other.to_string()),
@@ -58,6 +59,8 @@ pub(super) struct RunPort {
     fence: Fence,
     stop: Stop,
     place: Mutex<Option<Place>>,
+    /// How often money had come back when calls were last begun.
+    came_back: AtomicU64,
 }
 
 /// What came of looking at the calls that wait.
@@ -117,6 +120,7 @@ impl RunPort {
             agent: run.agent_id,
             agent_name: rights.own.version.manifest.name.clone(),
             started_by: run.started_by,
+            key: run.key.clone(),
             run: run.id,
             fence: run.fence,
             segment: segment.segment,
@@ -144,6 +148,7 @@ impl RunPort {
             fence,
             stop,
             place: Mutex::new(None),
+            came_back: AtomicU64::new(0),
         }
     }
 
@@ -183,11 +188,11 @@ impl RunPort {
                     return Ok(Err((woken.still, touched)));
                 }
                 batch.touched = touched;
-                let intended = intents(woken.went_on.iter().map(|(_, begun)| begun));
-                let written = write(tx, &app, batch, &intended)?;
+                let written = write(tx, batch)?;
                 Ok(Ok((woken, written)))
             })
-            .await?;
+            .await;
+        let looked = self.held_where_over(looked).await?;
         match looked {
             Ok((woken, written)) => {
                 pass_after_intent(woken.went_on.iter().map(|(_, begun)| begun));
@@ -227,6 +232,35 @@ impl RunPort {
             *self.place.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         heard
+    }
+
+    /// Holds the run where what was to be written found a budget used up that holds runs. It is looked at again in the transaction that
+    /// holds: where there is money again meanwhile, the run is only given back, and asks again at once.
+    async fn held_where_over<T>(&self, written: Result<T, store::Error>) -> Result<T, PortError> {
+        let over = match written {
+            Err(store::Error::OverBudget(over)) => over,
+            other => return Ok(other?),
+        };
+        let (caller, now) = (self.caller(), self.app.clock.now());
+        let held = self.app.store.write(move |tx| {
+            let Some(budget) = budgets::is_still_over(tx, &over, now)? else { return Ok(None) };
+            let text = format!(
+                "the budget “{}” of {} is used up; it goes on when that is raised or begins anew",
+                budget.name,
+                money::dollars(budget.limit_at(now))
+            );
+            let meta = json!({ "hold": Hold::Budget, "budget": budget.id, "name": budget.name, "wanted_micros": over.wanted_micros, "message": text });
+            let seq = runs::holds::by_budget(tx, caller.org, (caller.run, caller.fence), meta, now)?;
+            Ok(seq.map(|seq| (seq, budget.window(now).ends)))
+        });
+        if let Some((seq, ends)) = held.await? {
+            self.app.feed.announce(self.caller.run, seq, None);
+            if let Some(ends) = ends {
+                self.app.money.held_until(ends);
+                self.app.dispatcher.timer_changed();
+            }
+        }
+        Err(PortError::Held)
     }
 
     /// What the run has used in this turn, as the journal has it.
@@ -313,41 +347,17 @@ impl RunPort {
     }
 }
 
-/// What a model call may cost at most.
-fn reservation(app: &App, caller: &Caller, intended: &Intended, now: Timestamp) -> Option<ledger::Reservation> {
-    let Call::ModelsChat(request) = &intended.pending.call else {
-        return None;
-    };
-    let model = models::find(app, caller.scope(), &request.model)?;
-    let entry = &intended.pending.entry;
-    Some(ledger::Reservation {
-        run: caller.run,
-        agent: caller.agent,
-        principal: caller.started_by,
-        environment: caller.environment.clone(),
-        segment: entry.segment,
-        call: entry.call.unwrap_or(0),
-        sub: entry.sub.unwrap_or(0),
-        tries: intended.tries,
-        provider: model.provider().to_owned(),
-        model: model.provider_model.clone(),
-        reserved_micros: model.worst_case_micros(request),
-        at: now,
-    })
-}
-
 /// What a transaction of calls did.
 struct Written {
     appended: Option<journal::Appended>,
     touched: Vec<Touched>,
 }
 
-/// Writes what a batch gathered, and reserves what its intents may cost.
+/// Writes what a batch gathered.
 ///
 /// # Errors
-/// [`store::Error::Limit`] where the quota of the question is used up, [`store::Error::Held`] where the run's starter may not have it any
-/// more: then nothing of the batch is done.
-fn write(tx: &Tx<'_>, app: &App, batch: Batch<'_>, intended: &[&Intended]) -> Result<Written, store::Error> {
+/// [`store::Error::Held`] where the run's starter may not have it any more: then nothing of the batch is done.
+fn write(tx: &Tx<'_>, batch: Batch<'_>) -> Result<Written, store::Error> {
     let Batch {
         caller,
         now,
@@ -357,18 +367,6 @@ fn write(tx: &Tx<'_>, app: &App, batch: Batch<'_>, intended: &[&Intended]) -> Re
         touched,
         ..
     } = batch;
-    let reserved: Vec<ledger::Reservation> = intended.iter().filter_map(|each| reservation(app, caller, each, now)).collect();
-    if let Some(most) = caller.quota.and_then(|quota| quota.cost_micros)
-        && !reserved.is_empty()
-    {
-        let wanted: u64 = reserved.iter().map(|each| each.reserved_micros).sum();
-        let spent = ledger::of_segment(tx, caller.org, caller.run, caller.segment)?;
-        if spent + wanted > most {
-            return Err(store::Error::Limit(format!(
-                "its quota of money is used up: {most} millionths of a dollar"
-            )));
-        }
-    }
     let mut appended = None;
     if !entries.is_empty() {
         let written = journal::append(tx, caller.org, caller.run, Some(caller.fence), &entries)?;
@@ -383,10 +381,6 @@ fn write(tx: &Tx<'_>, app: &App, batch: Batch<'_>, intended: &[&Intended]) -> Re
             approvals::insert(tx, caller.scope(), &approval, now)?;
         }
         appended = Some(written);
-    }
-    for reservation in &reserved {
-        ledger::settle_lost_tries(tx, caller.org, reservation)?;
-        ledger::reserve(tx, caller.org, caller.workspace, reservation)?;
     }
     Ok(Written { appended, touched })
 }
@@ -438,10 +432,11 @@ impl Port for RunPort {
     fn begin(&self, before: Vec<NewEntry>, calls: Vec<PendingCall>) -> BoxFuture<'_, Result<Vec<Begun>, PortError>> {
         Box::pin(async move {
             let startable = self.startable(calls.iter()).await?;
+            self.came_back.store(self.app.money.count(), Ordering::Relaxed);
             CrashPoint::BeforeIntent.pass();
             let now = self.now();
             let (app, caller, rights) = (self.app.clone(), self.caller(), self.rights.clone());
-            let (begun, written) = self
+            let written = self
                 .app
                 .store
                 .write(move |tx| {
@@ -451,11 +446,11 @@ impl Port for RunPort {
                         .into_iter()
                         .map(|pending| batch.begin(tx, pending))
                         .collect::<Result<Vec<_>, _>>()?;
-                    let intended = intents(begun.iter());
-                    let written = write(tx, &app, batch, &intended)?;
+                    let written = write(tx, batch)?;
                     Ok((begun, written))
                 })
-                .await?;
+                .await;
+            let (begun, written) = self.held_where_over(written).await?;
             pass_after_intent(begun.iter());
             self.announce(written);
             Ok(begun)
@@ -471,6 +466,17 @@ impl Port for RunPort {
                     Looked::Parked(still) if self.kept_warm().await => waiting = still,
                     Looked::Parked(_) => return Err(PortError::Parked),
                 }
+            }
+        })
+    }
+
+    fn in_line(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let asked = self.came_back.load(Ordering::Relaxed);
+            tokio::select! {
+                () = self.app.money.since(asked) => {}
+                () = self.stop.stopped() => {}
+                () = tokio::time::sleep(money::IN_LINE_RECHECK) => {}
             }
         })
     }
@@ -502,37 +508,23 @@ impl Port for RunPort {
         Box::pin(async move {
             let Intended { pending, tries } = intended;
             let PendingCall { call, mut entry, .. } = pending;
-            let settlement = self.settlement(&call, &performed);
+            let bill = money::bill(&self.app, self.caller.scope(), &call, at);
+            let (due, spent) = money::due(bill, &call, &performed);
             entry.at = at;
             entry.phase = Phase::End;
             entry.request = None;
-            entry.meta = summary::of_result(&call, &performed.result, settlement.as_ref());
+            entry.meta = summary::of_result(&call, &performed.result, spent.as_ref());
             entry.response = Some(Payload::Json(performed.result.to_json()));
-            let key = ledger::TryKey {
-                run: self.caller.run,
-                segment: entry.segment,
-                call: entry.call.unwrap_or(0),
-                sub: entry.sub.unwrap_or(0),
-                tries,
-            };
+            let key = money::try_key(&entry, tries);
             let (segment, ordinal, sub) = (entry.segment, key.call, entry.sub);
             let caller = self.caller();
-            let is_chat = matches!(call, Call::ModelsChat(_));
             CrashPoint::AfterEffect.pass();
             let written = self
                 .app
                 .store
                 .write(move |tx| {
-                    if is_chat {
-                        // Money is settled whatever the fence says.
-                        let settled = settlement.map(|spent| ledger::Settlement {
-                            usage: spent.charge.usage,
-                            cost_micros: spent.charge.cost_micros,
-                            estimated: spent.charge.estimated,
-                            at,
-                        });
-                        ledger::settle(tx, caller.org, &key, settled.as_ref(), at)?;
-                    }
+                    // Money is settled whatever the fence says.
+                    money::settle(tx, &caller, &key, due, at)?;
                     match journal::append(tx, caller.org, caller.run, Some(caller.fence), &[entry]) {
                         Ok(appended) => Ok(Some(appended)),
                         Err(store::Error::Fenced) => Ok(None),
@@ -540,6 +532,7 @@ impl Port for RunPort {
                     }
                 })
                 .await?;
+            self.app.money.came_back();
             CrashPoint::AfterResult.pass();
             self.publisher.done(segment, ordinal, sub);
             let appended = written.ok_or(PortError::Fenced)?;
@@ -556,26 +549,6 @@ impl Port for RunPort {
                 .blob(self.caller.org, digest)
                 .await
                 .map_err(|error| PortError::Unavailable(error.to_string()))
-        })
-    }
-}
-
-impl RunPort {
-    /// What a model call is settled at. A call that was given up is settled at its full reservation, which is all that is known.
-    fn settlement(&self, call: &Call, performed: &Performed) -> Option<summary::Spent> {
-        let Call::ModelsChat(request) = call else { return None };
-        let charge = match &performed.charged {
-            Charged::Known(charge) => charge.clone(),
-            Charged::Unknown => Charge {
-                cost_micros: models::find(&self.app, self.caller.scope(), &request.model)?.worst_case_micros(request),
-                estimated: true,
-                ..Charge::default()
-            },
-            Charged::Nothing => Charge::default(),
-        };
-        Some(summary::Spent {
-            charge,
-            first_token_ms: performed.first_token_ms,
         })
     }
 }

@@ -102,6 +102,38 @@ fn change(
     })
 }
 
+/// Holds a run that executes because a budget is used up; `meta` says which. Returns the entry that says so; none
+/// where the run is to stop anyway.
+///
+/// # Errors
+/// [`Error::Fenced`] where another start holds it.
+pub fn by_budget(tx: &Tx<'_>, org: OrgId, (run, fence): (RunId, u64), meta: serde_json::Value, now: Timestamp) -> Result<Option<u64>, Error> {
+    let (_, segment, attempt, holds, cancelling): (RunState, u32, u32, Holds, bool) =
+        tx.get(FIND, named_params! { ":run": run, ":org": org }, |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+        })?;
+    if cancelling {
+        return Ok(None);
+    }
+    let entry = NewEntry {
+        attempt,
+        segment,
+        ..NewEntry::station(now, kind::RUN_PAUSED, meta)
+    };
+    let seq = journal::append(tx, org, run, Some(fence), &[entry])?.last_seq;
+    tx.execute(SET, named_params! { ":holds": holds.with(Hold::Budget), ":run": run, ":org": org })?;
+    Ok(Some(seq))
+}
+
+/// Lets a run go on that waited for money, as far as that is concerned. What is not held by a budget, or has ended, is left alone.
+pub fn budget_again(tx: &Tx<'_>, org: OrgId, run: RunId, actor: Option<PrincipalId>, now: Timestamp) -> Result<Option<Held>, Error> {
+    match change(tx, org, run, actor, now, kind::RUN_RESUMED, Hold::Budget, |holds| holds.without(Hold::Budget)) {
+        Ok(held) => Ok(Some(held).filter(|held| held.seq.is_some())),
+        Err(Error::Conflict(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether somebody may still have runs: a member who is not disabled and may start them.
 pub fn may_have_runs(reader: &Reader<'_>, org: OrgId, principal: PrincipalId) -> Result<bool, Error> {
     let role = members::role(reader, org, principal)?;

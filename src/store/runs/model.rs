@@ -235,6 +235,8 @@ impl Case {
             retry: "{}".to_owned(),
             pinned: false,
             session: false,
+            budget_micros: None,
+            key: String::new(),
             parent: None,
         };
         self.write(move |tx| insert(tx, tenant.scope, &new, now)).await.unwrap();

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::super::hash::Hash;
 use super::super::tx::Cells;
-use super::super::{Error, Reader, Tx, journal};
+use super::super::{Error, Reader, Tx, journal, ledger};
 use super::Touched;
 use crate::domain::fair_share::{Waiting, share};
 use crate::domain::id::{AgentId, NodeId, OrgId, PrincipalId, RunId, VersionId, WorkspaceId};
@@ -33,7 +33,7 @@ const SERVED: &str = "UPDATE orgs SET served = :served WHERE id = :org";
 const QUEUED: &str =
     "SELECT r.id, r.org_id, r.workspace_id, r.environment, r.agent_id, r.version_id, r.started_by, v.runtime, v.code_digest, r.attempt,
     r.segment, r.fence + 1, r.cancel_requested, r.fuel, r.active_ms, r.calls, r.journal_bytes, r.input_hash, r.wake_on, r.wake_at, r.state_hash,
-    r.pinned, r.turn_calls, r.turn_bytes, r.turn_ms, r.retry, r.tries, r.parent_run_id, r.depth, r.forked_from, r.ask_writes, r.session, r.agent_version,
+    r.pinned, r.turn_calls, r.turn_bytes, r.turn_ms, r.retry, r.tries, r.parent_run_id, r.depth, r.forked_from, r.ask_writes, r.session, r.agent_version, r.key_id,
     (SELECT m.role FROM members m JOIN principals p ON p.id = m.principal_id
         WHERE m.org_id = r.org_id AND m.principal_id = r.started_by AND p.disabled_at IS NULL)
     FROM runs r JOIN agent_versions v ON v.id = r.version_id
@@ -105,6 +105,8 @@ pub struct Claimed {
     pub ask_writes: bool,
     pub session: bool,
     pub agent_version: String,
+    /// The API key that it was started with; empty where it was none.
+    pub key: String,
 }
 
 /// Takes up to `limit` runs from the queue, those whose time has come included. Each next slot goes to the organization with the fewest
@@ -243,6 +245,7 @@ fn heads(tx: &Tx<'_>, org: OrgId, limit: u32) -> Result<Vec<Head>, Error> {
             ask_writes: cells.take()?,
             session: cells.take()?,
             agent_version: cells.take()?,
+            key: cells.take()?,
         };
         let role = cells.take()?;
         Ok(Head { run, role })
@@ -291,6 +294,8 @@ fn note(tx: &Tx<'_>, left: Vec<LeftBehind>, now: Timestamp) -> Result<Vec<(RunId
             segment,
             ..NewEntry::station(now, kind::RUN_RECOVERED, json!({ "attempt": attempt }))
         };
+        // Whoever made those calls is gone, and others may be in line for what they reserved.
+        ledger::settle_left(tx, org, run, now)?;
         recovered.push((run, journal::append(tx, org, run, None, &[entry])?.last_seq));
     }
     Ok(recovered)

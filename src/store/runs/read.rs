@@ -15,7 +15,8 @@ macro_rules! columns {
         "r.id, r.org_id, r.workspace_id, r.environment, r.agent_id, r.version_id, r.agent_name, r.agent_version, r.state, r.reason, r.error,
          r.trigger, r.started_by, p.name, r.input_hash, r.output_hash, r.next_seq, r.journal_bytes, r.calls, r.attempt, r.segment, r.wake_at,
          r.wake_on, r.cancel_requested, r.holds, r.priority, r.retry, r.pinned, r.session, r.tries, r.dead, r.parent_run_id, r.depth, r.forked_from, r.forked_seq, r.ask_writes,
-         r.fuel, r.active_ms, r.input_tokens, r.output_tokens, r.cost_micros, r.created_at, r.started_at, r.finished_at"
+         r.fuel, r.active_ms, r.input_tokens, r.output_tokens, r.cost_micros, r.created_at, r.started_at, r.finished_at,
+         r.budget_micros, r.tree_spent_micros, r.tree_reserved_micros, r.key_id"
     };
 }
 macro_rules! list_sql {
@@ -121,6 +122,13 @@ pub struct Run {
     pub input_tokens: u64,
     pub output_tokens: u64,
     pub cost_micros: u64,
+    /// The most that it and the runs below it may cost.
+    pub budget_micros: Option<u64>,
+    /// What it and the runs below it have spent, and what they have reserved.
+    pub tree_spent_micros: u64,
+    pub tree_reserved_micros: u64,
+    /// The API key that it was started with; empty where it was none.
+    pub key: String,
     pub created_at: Timestamp,
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
@@ -176,10 +184,14 @@ fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
         active_ms: cells.take::<i64>()? as u64,
         input_tokens: cells.take::<i64>()? as u64,
         output_tokens: cells.take::<i64>()? as u64,
-        cost_micros: cells.take::<i64>()? as u64,
+        cost_micros: cells.take::<i64>()?.max(0) as u64,
         created_at: cells.take()?,
         started_at: cells.take()?,
         finished_at: cells.take()?,
+        budget_micros: cells.take::<Option<i64>>()?.map(|micros| micros as u64),
+        tree_spent_micros: cells.take::<i64>()?.max(0) as u64,
+        tree_reserved_micros: cells.take::<i64>()?.max(0) as u64,
+        key: cells.take()?,
     })
 }
 

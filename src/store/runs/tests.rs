@@ -91,6 +91,8 @@ impl World {
             retry: "{}".to_owned(),
             pinned: false,
             session: false,
+            budget_micros: None,
+            key: String::new(),
             parent: None,
         };
         let scope = self.scope;
@@ -270,23 +272,31 @@ async fn what_a_lost_start_reserved_is_settled_when_its_run_ends() {
         let id = world.queue(NOW).await;
         world.claim(NodeId::new(NOW), 1, NOW).await;
         let (scope, agent, person) = (world.scope, world.agent, world.person);
-        let reservation = ledger::Reservation {
+        let payer = ledger::Payer {
+            org: scope.org,
+            workspace: scope.workspace,
+            environment: Environment::default(),
             run: id,
             agent,
             principal: person,
-            environment: Environment::default(),
+            key: String::new(),
+        };
+        let item = ledger::Item {
+            kind: crate::domain::budget::LineKind::Model,
+            provider: "scripted".to_owned(),
+            provider_name: "scripted".to_owned(),
+            model: "m".to_owned(),
+            quantity: 0,
+        };
+        let key = ledger::TryKey {
             segment: 0,
             call: 0,
             sub: 0,
             tries: 0,
-            provider: "scripted".to_owned(),
-            model: "m".to_owned(),
-            reserved_micros: 70,
-            at: NOW,
         };
         world
             .store
-            .write(move |tx| ledger::reserve(tx, scope.org, scope.workspace, &reservation))
+            .write(move |tx| ledger::reserve(tx, &payer, &key, &item, 70, NOW))
             .await
             .unwrap();
         let next = NodeId::new(NOW);

@@ -82,6 +82,9 @@ pub struct RunBody {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waiting_for: Vec<WaitingBody>,
     pub usage: UsageBody,
+    /// The most that it and the runs below it may cost, in micro-dollars; absent where nobody said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_micros: Option<u64>,
     /// From its first start to its end, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
@@ -142,6 +145,10 @@ pub struct UsageBody {
     pub output_tokens: u64,
     /// Micro-dollars.
     pub cost_micros: u64,
+    /// With the runs below it, in micro-dollars: what its budget is compared with.
+    pub tree_cost_micros: u64,
+    /// Of calls that are under way, in micro-dollars.
+    pub tree_reserved_micros: u64,
     pub fuel: u64,
 }
 
@@ -193,8 +200,11 @@ impl From<&Run> for RunBody {
                 input_tokens: run.input_tokens,
                 output_tokens: run.output_tokens,
                 cost_micros: run.cost_micros,
+                tree_cost_micros: run.tree_spent_micros,
+                tree_reserved_micros: run.tree_reserved_micros,
                 fuel: run.fuel,
             },
+            budget_micros: run.budget_micros,
             duration_ms: run
                 .started_at
                 .zip(run.finished_at)
@@ -252,6 +262,10 @@ pub struct StartBody {
     #[schema(value_type = Option<RetryBody>)]
     #[serde(default)]
     pub retry: Option<RetryChange>,
+    /// The most that it and the runs below it may cost, in micro-dollars; what the agent's manifest says holds where it is less.
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
+    #[serde(default)]
+    pub budget_micros: Option<u64>,
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -336,6 +350,7 @@ impl StartBody {
             message: self.message,
             priority: self.priority,
             retry: self.retry.unwrap_or_default(),
+            budget_micros: self.budget_micros,
         })
     }
 }

@@ -191,6 +191,7 @@ impl TestStation {
             message: None,
             priority: 0,
             retry: RetryChange::default(),
+            budget_micros: None,
         };
         runs::start(&self.app, &self.actor().await, start).await
     }

@@ -94,6 +94,7 @@ pub async fn begin(station: &TestStation, actor: &Actor, agent: &str) -> Result<
         message: None,
         priority: 0,
         retry: RetryChange::default(),
+        budget_micros: None,
     };
     runs::start(&station.app, actor, start).await
 }

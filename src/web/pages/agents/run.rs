@@ -28,6 +28,7 @@ struct RunFormPage {
     input_schema: Option<String>,
     sample: Option<String>,
     input: String,
+    budget: String,
     errors: Vec<Wrong>,
     capabilities: Vec<Capability>,
 }
@@ -78,7 +79,7 @@ pub async fn show(
     let input = earlier
         .or_else(|| chosen.sample_input.clone())
         .map_or_else(|| "{}".to_owned(), |text| pretty(&text));
-    html(&page(&auth, &state, &request, (&agent, &versions, &chosen), input, Vec::new()))
+    html(&page(&auth, &state, &request, (&agent, &versions, &chosen), (input, String::new()), Vec::new()))
 }
 
 /// `POST /agents/{agent}/run`
@@ -90,6 +91,7 @@ pub async fn submit(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let (agent, versions, chosen) = target(&auth, &state, &segments, form.text("version")).await?;
+    let budget = form.text("budget").trim().to_owned();
     let typed = form.raw("input").unwrap_or_default().to_owned();
     let start = StartRun {
         agent: agents::AgentRef::Id(agent.id),
@@ -99,16 +101,31 @@ pub async fn submit(
         message: None,
         priority: 0,
         retry: RetryChange::default(),
+        budget_micros: None,
     };
-    match runs::start(&state.app, auth.actor(), start).await {
+    let started = match micros(&budget) {
+        Ok(budget_micros) => runs::start(&state.app, auth.actor(), StartRun { budget_micros, ..start }).await,
+        Err(error) => Err(error),
+    };
+    match started {
         Ok(run) => Ok(see_other(format!("/runs/{run}"))),
         Err(Error::Invalid(fields)) => {
             let errors = fields.iter().cloned().map(Wrong::from).collect();
-            let page = page(&auth, &state, &request, (&agent, &versions, &chosen), typed, errors);
+            let page = page(&auth, &state, &request, (&agent, &versions, &chosen), (typed, budget), errors);
             html_of(&Problem::from(Error::Invalid(fields)), &page)
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// What is typed as dollars, in micro-dollars; nothing where nothing is typed.
+fn micros(typed: &str) -> Result<Option<u64>, Error> {
+    if typed.is_empty() {
+        return Ok(None);
+    }
+    crate::domain::money::micros_of_dollars(typed)
+        .map(Some)
+        .ok_or_else(|| Error::field("/budget_micros", "write the budget in dollars, such as 2.50"))
 }
 
 /// The agent, its versions, and the one that is chosen: the newest where none is named.
@@ -135,7 +152,7 @@ fn page(
     state: &State,
     request: &HttpRequest,
     (agent, versions, chosen): (&Agent, &[AgentVersion], &AgentVersion),
-    input: String,
+    (input, budget): (String, String),
     errors: Vec<Wrong>,
 ) -> RunFormPage {
     RunFormPage {
@@ -149,6 +166,7 @@ fn page(
         input_schema: chosen.input_schema.clone(),
         sample: chosen.sample_input.clone(),
         input,
+        budget,
         errors,
         capabilities: capabilities(&chosen.manifest.capabilities),
     }

@@ -91,6 +91,7 @@ pub async fn submit(
         trigger: Trigger::Manual,
         priority: 0,
         retry: RetryChange::default(),
+        budget_micros: None,
         message: (!message.is_empty()).then(|| message.to_owned()),
     };
     match runs::start(&state.app, auth.actor(), start).await {
