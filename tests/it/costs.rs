@@ -6,7 +6,7 @@ use agentstation::domain::budget::zone;
 use agentstation::domain::id::{AgentId, LedgerId, PrincipalId, RunId, WorkspaceId};
 use agentstation::domain::permission::{Actor, Role};
 use agentstation::domain::spending::{Dimension, Span};
-use agentstation::domain::time::{Clock as _, SimClock, Timestamp};
+use agentstation::domain::time::{SimClock, Timestamp};
 use agentstation::services::costs::{self, Filter, Look, Part};
 use agentstation::store::DATABASE_FILE;
 use proptest::prelude::*;
