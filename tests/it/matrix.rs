@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentstation::domain::id::{AgentId, ApprovalId, ChannelId, InvitationId, OrgId, PasskeyId, PrincipalId, RunId, SessionId, WorkspaceId};
+use agentstation::domain::id::{AgentId, ApprovalId, BudgetId, ChannelId, InvitationId, OrgId, PasskeyId, PriceId, PrincipalId, RunId, SessionId, WorkspaceId};
 use agentstation::domain::origin::Origin;
 use agentstation::domain::permission::{Access, Actor, Permission, Resource, Role, authorize};
 use agentstation::domain::plan::Plan;
@@ -53,6 +53,8 @@ impl Names {
             ("{approval}", self.approval.clone()),
             ("{principal}", PrincipalId::new(long_ago).to_string()),
             ("{invitation}", InvitationId::new(long_ago).to_string()),
+            ("{budget}", BudgetId::new(long_ago).to_string()),
+            ("{price}", PriceId::new(long_ago).to_string()),
             ("{channel}", ChannelId::new(long_ago).to_string()),
             ("{passkey}", PasskeyId::new(long_ago).to_string()),
             ("{session}", SessionId::new(long_ago).to_string()),
