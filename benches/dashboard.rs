@@ -22,7 +22,10 @@ struct Dice(u64);
 
 impl Dice {
     fn throw(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % sides
     }
 }
@@ -49,11 +52,19 @@ fn fill(database: &Connection, org: &str, workspace: &str, now: i64, lines: usiz
         let at = now - DAYS * DAY_MS + (DAYS * DAY_MS / (lines.div_ceil(CALLS_OF_A_RUN)) as i64) * run as i64;
         let agent = dice.throw(20);
         let person = (agent + dice.throw(2)) % 10;
-        let key = if dice.throw(3) == 0 { format!("key{person:09}") } else { String::new() };
+        let key = if dice.throw(3) == 0 {
+            format!("key{person:09}")
+        } else {
+            String::new()
+        };
         for call in 0..CALLS_OF_A_RUN {
             let (provider, model) = MODELS[(agent + usize::from(call % 7 == 0)) % MODELS.len()];
             let is_model = call % 5 != 0;
-            let (kind, provider, model) = if is_model { ("model", provider, model) } else { ("http", "", "api.example.com") };
+            let (kind, provider, model) = if is_model {
+                ("model", provider, model)
+            } else {
+                ("http", "", "api.example.com")
+            };
             let tokens = if is_model { dice.throw(4_000) as i64 } else { 0 };
             insert
                 .execute(params![

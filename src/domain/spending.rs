@@ -74,11 +74,7 @@ impl Span {
             Self::Days30 => (back(29)?, tomorrow, back(59)?),
             Self::Days90 => (back(89)?, tomorrow, back(179)?),
             Self::Month => (month, month.checked_add(1.month()).ok()?, month.checked_sub(1.month()).ok()?),
-            Self::LastMonth => (
-                month.checked_sub(1.month()).ok()?,
-                month,
-                month.checked_sub(2.months()).ok()?,
-            ),
+            Self::LastMonth => (month.checked_sub(1.month()).ok()?, month, month.checked_sub(2.months()).ok()?),
         };
         let end_at = begins(end, zone)?;
         let mut bounds = Vec::new();
@@ -131,13 +127,22 @@ mod tests {
         let month = range(Span::Month, "UTC", "2026-02-10T00:00:00Z");
         assert_eq!((month.parts(), month.before), (28, at("2026-01-01T00:00:00Z")));
         let last = range(Span::LastMonth, "UTC", "2026-01-10T00:00:00Z");
-        assert_eq!((last.starts(), last.ends()), (at("2025-12-01T00:00:00Z"), at("2026-01-01T00:00:00Z")));
+        assert_eq!(
+            (last.starts(), last.ends()),
+            (at("2025-12-01T00:00:00Z"), at("2026-01-01T00:00:00Z"))
+        );
         assert_eq!(range(Span::Days90, "UTC", "2026-11-21T00:00:00Z").parts(), 90);
     }
 
     #[test]
     fn every_bound_is_a_quarter_of_an_hour() {
-        for name in ["Asia/Kathmandu", "Australia/Lord_Howe", "Asia/Beirut", "America/St_Johns", "Pacific/Chatham"] {
+        for name in [
+            "Asia/Kathmandu",
+            "Australia/Lord_Howe",
+            "Asia/Beirut",
+            "America/St_Johns",
+            "Pacific/Chatham",
+        ] {
             for span in Span::ALL {
                 let range = range(*span, name, "2026-04-05T16:00:00Z");
                 assert!(range.bounds.iter().all(|at| at.as_ms() % 900_000 == 0), "{name} {span}");

@@ -17,8 +17,8 @@ use crate::domain::origin::Origin;
 use crate::domain::permission::{Actor, Permission};
 use crate::domain::secret::Purpose;
 use crate::store::audit::Outcome;
-use crate::store::channels::{self as rows, Change, NewChannel};
 pub use crate::store::channels::Channel;
+use crate::store::channels::{self as rows, Change, NewChannel};
 use crate::store::{self, audit as log};
 
 const WHAT: &str = "the channel";
@@ -99,7 +99,10 @@ pub async fn get(app: &App, actor: &Actor, id: ChannelId) -> Result<Channel, Err
 fn checked_name(name: &str) -> Result<String, Error> {
     let name = name.trim();
     if name.is_empty() || name.chars().count() > NAME_CHARS_MAX || name.chars().any(char::is_control) {
-        return Err(Error::field("/name", format!("a name is one line of 1 to {NAME_CHARS_MAX} characters")));
+        return Err(Error::field(
+            "/name",
+            format!("a name is one line of 1 to {NAME_CHARS_MAX} characters"),
+        ));
     }
     Ok(name.to_owned())
 }
@@ -200,7 +203,14 @@ fn owned<'a>(actor: &Actor, name: &'a str) -> secrets::Owned<'a> {
 ///
 /// # Errors
 /// `NotFound`; `Invalid`; `Conflict` where somebody changed it meanwhile.
-pub async fn change(app: &App, actor: &Actor, id: ChannelId, wanted: Wanted, expected: Option<u32>, origin: Origin) -> Result<Channel, Error> {
+pub async fn change(
+    app: &App,
+    actor: &Actor,
+    id: ChannelId,
+    wanted: Wanted,
+    expected: Option<u32>,
+    origin: Origin,
+) -> Result<Channel, Error> {
     let known = get(app, actor, id).await?;
     let version = expected.unwrap_or(known.version);
     let name = wanted.name.as_deref().map_or_else(|| Ok(known.name.clone()), checked_name)?;

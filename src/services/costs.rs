@@ -14,8 +14,8 @@ use crate::domain::id::{OrgId, PrincipalId};
 use crate::domain::permission::{Actor, Permission};
 use crate::domain::spending::{Dimension, Range, Span};
 use crate::domain::time::Timestamp;
-pub use crate::store::dashboard::{Cube, DearRun, Filter, Group, Groups, Limit, Runs, Sums};
 use crate::store::dashboard::{self as rows, Scan};
+pub use crate::store::dashboard::{Cube, DearRun, Filter, Group, Groups, Limit, Runs, Sums};
 use crate::store::members;
 
 const WHAT: &str = "what was spent";
@@ -111,7 +111,10 @@ pub async fn range(app: &App, actor: &Actor, span: Span, zone: &str) -> Result<(
     require(actor, Permission::CostsRead, actor.org, WHAT)?;
     let (name, zone) = zone_of(app, actor.org, zone).await?;
     let range = span.range(&zone, app.clock.now());
-    Ok((range.ok_or_else(|| Error::Internal("the clock is out of every calendar".to_owned()))?, name))
+    Ok((
+        range.ok_or_else(|| Error::Internal("the clock is out of every calendar".to_owned()))?,
+        name,
+    ))
 }
 
 /// What was spent, from every side.
@@ -161,7 +164,11 @@ pub async fn report(app: &App, actor: &Actor, look: Look) -> Result<Report, Erro
     let ((mut cube, before_micros, limits, ever), (rest, runs)) = tokio::try_join!(first, second)?;
     cube.join(rest);
     let day_limit = |limit: &&Limit| limit.period == Period::Day && limit.zone == zone;
-    let part_limit = if range.hourly { None } else { limits.iter().find(day_limit).cloned() };
+    let part_limit = if range.hourly {
+        None
+    } else {
+        limits.iter().find(day_limit).cloned()
+    };
     let whole = match look.span {
         Span::Today => Some(Period::Day),
         Span::Month => Some(Period::Month),

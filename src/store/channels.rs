@@ -24,7 +24,8 @@ pub(super) const INSERT: &str = "INSERT INTO channels (id, org_id, name, kind, t
 pub(super) const UPDATE: &str = "UPDATE channels SET name = :name, target = :target, secret_id = :secret, enabled = :enabled,
     version = version + 1, updated_at = :now WHERE id = :id AND org_id = :org AND version = :version";
 pub(super) const SET_SECRET: &str = "UPDATE channels SET secret_id = :secret WHERE id = :id AND org_id = :org";
-pub(super) const DISABLE: &str = "UPDATE channels SET enabled = 0, version = version + 1, updated_at = :now WHERE id = :id AND org_id = :org";
+pub(super) const DISABLE: &str =
+    "UPDATE channels SET enabled = 0, version = version + 1, updated_at = :now WHERE id = :id AND org_id = :org";
 pub(super) const RESULT: &str = "UPDATE channels SET last_at = :now, last_error = :error WHERE id = :id AND org_id = :org";
 pub(super) const REMOVE: &str = "DELETE FROM channels WHERE id = :id AND org_id = :org";
 pub(super) const FORGET: &str = "DELETE FROM deliveries WHERE channel_id = :id";
@@ -106,7 +107,9 @@ pub fn get(reader: &Reader<'_>, org: OrgId, id: ChannelId) -> Result<Channel, Er
 pub fn insert(tx: &Tx<'_>, new: &NewChannel, now: Timestamp) -> Result<ChannelId, Error> {
     let count: u32 = tx.get(COUNT, named_params! { ":org": new.org }, |row| row.get(0))?;
     if count >= CHANNELS_MAX {
-        return Err(Error::Conflict(format!("an organization has at most {CHANNELS_MAX} channels; remove one first")));
+        return Err(Error::Conflict(format!(
+            "an organization has at most {CHANNELS_MAX} channels; remove one first"
+        )));
     }
     name_is_free(tx, new.org, None, &new.name)?;
     let id = ChannelId::new(now);

@@ -81,7 +81,9 @@ impl Receiver {
 
 fn header<'a>(head: &'a str, name: &str) -> &'a str {
     let mut lines = head.lines().filter_map(|line| line.split_once(": "));
-    lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value)
+    lines
+        .find(|(known, _)| known.eq_ignore_ascii_case(name))
+        .map_or("", |(_, value)| value)
 }
 
 async fn tell(station: &TestStation, min_role: Role, title: &str) {
@@ -120,7 +122,9 @@ async fn people_see_what_their_role_may_and_mark_it_as_read() {
     let page = owner.get("/notifications").await.expect(200);
     assert!(page.body.contains("at 80 %") && page.body.contains("did not arrive"));
     assert!(page.body.contains("2<span class=\"sr-only\"> unread"), "{}", page.body);
-    let newest = crate::support::http::between(&page.body, "name=\"up_to\" value=\"", "\"").unwrap().to_owned();
+    let newest = crate::support::http::between(&page.body, "name=\"up_to\" value=\"", "\"")
+        .unwrap()
+        .to_owned();
     let email = station.user(Role::Operator).await;
     let mut operator = Browser::sign_in(station.address, &email, PASSWORD).await;
     let theirs = operator.get("/notifications").await.expect(200);
@@ -131,11 +135,21 @@ async fn people_see_what_their_role_may_and_mark_it_as_read() {
     assert_eq!(done.status, 303, "{}", done.body);
     let page = owner.get("/notifications").await.expect(200);
     assert!(page.body.contains("1<span class=\"sr-only\"> unread"), "{}", page.body);
-    let listed = station.owner().get("/api/v1/orgs/default/notifications?limit=2").await.expect(200).json();
+    let listed = station
+        .owner()
+        .get("/api/v1/orgs/default/notifications?limit=2")
+        .await
+        .expect(200)
+        .json();
     assert_eq!(listed["items"][0]["read"], false);
     assert_eq!(listed["items"][1]["read"], true);
     let next = listed["next"].as_str().unwrap();
-    let rest = station.owner().get(&format!("/api/v1/orgs/default/notifications?cursor={next}")).await.expect(200).json();
+    let rest = station
+        .owner()
+        .get(&format!("/api/v1/orgs/default/notifications?cursor={next}"))
+        .await
+        .expect(200)
+        .json();
     assert_eq!((rest["items"].as_array().unwrap().len(), &rest["next"]), (1, &Value::Null));
 }
 
@@ -157,7 +171,10 @@ async fn alerts_go_to_programs_signed_and_to_chats_in_their_words() {
     tell(&station, Role::Viewer, "Budget <all> is at 80 %").await;
 
     let (head, body) = plain.until(1).await;
-    assert_eq!((&body["type"], &body["data"]["title"]), (&json!("notification.created"), &json!("Budget <all> is at 80 %")));
+    assert_eq!(
+        (&body["type"], &body["data"]["title"]),
+        (&json!("notification.created"), &json!("Budget <all> is at 80 %"))
+    );
     assert!(body["data"]["link"].as_str().unwrap().ends_with("/costs"));
     let (id, seconds) = (header(&head, "webhook-id"), header(&head, "webhook-timestamp"));
     let raw = plain.got.borrow()[0].1.clone();
@@ -183,7 +200,11 @@ async fn what_does_not_arrive_is_tried_again_after_a_restart_too_and_given_up_in
     let mut receiver = Receiver::start().await;
     receiver.status.store(500, Ordering::SeqCst);
     let clock = SimClock::at(Timestamp::from_ms(1_793_096_400_000));
-    let station = TestStation::builder().clock(clock.clone()).outbound(Site::reachable()).start().await;
+    let station = TestStation::builder()
+        .clock(clock.clone())
+        .outbound(Site::reachable())
+        .start()
+        .await;
     let body = json!({ "name": "pager", "kind": "webhook", "address": receiver.url() });
     let made = station.owner().post(CHANNELS, &body).await.expect(201).json();
     let id = made["id"].as_str().unwrap().to_owned();
@@ -195,7 +216,12 @@ async fn what_does_not_arrive_is_tried_again_after_a_restart_too_and_given_up_in
     })
     .await;
     let data = station.stop().await;
-    let station = TestStation::builder().clock(clock.clone()).data(data).outbound(Site::reachable()).start().await;
+    let station = TestStation::builder()
+        .clock(clock.clone())
+        .data(data)
+        .outbound(Site::reachable())
+        .start()
+        .await;
     for (tries, wait) in [(2, 30), (3, 300), (4, 1_800), (5, 7_200)] {
         clock.advance(Duration::from_secs(wait));
         let (_, body) = receiver.until(tries).await;
@@ -206,7 +232,12 @@ async fn what_does_not_arrive_is_tried_again_after_a_restart_too_and_given_up_in
     }
     let told = until(async || {
         let listed = station.owner().get("/api/v1/orgs/default/notifications").await.expect(200).json();
-        listed["items"].as_array().unwrap().iter().find(|item| item["title"].as_str().unwrap().contains("did not reach")).cloned()
+        listed["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|item| item["title"].as_str().unwrap().contains("did not reach"))
+            .cloned()
     })
     .await;
     assert!(told["body"].as_str().unwrap().contains("after 5 tries"), "{told}");
@@ -224,7 +255,10 @@ async fn a_receiver_that_is_gone_disables_its_channel() {
     receiver.status.store(410, Ordering::SeqCst);
     let station = TestStation::builder().outbound(Site::reachable()).start().await;
     let body = json!({ "name": "pager", "kind": "slack", "address": receiver.url() });
-    let id = station.owner().post(CHANNELS, &body).await.expect(201).json()["id"].as_str().unwrap().to_owned();
+    let id = station.owner().post(CHANNELS, &body).await.expect(201).json()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     tell(&station, Role::Viewer, "first").await;
     receiver.until(1).await;
     until(async || (channel(&station, &id).await["enabled"] == false).then_some(())).await;
@@ -247,7 +281,11 @@ async fn mail_goes_to_an_address_and_is_refused_without_a_server() {
     tell(&station, Role::Viewer, "Budget “all” is at 80 %").await;
     let letter = smtp.letter().await;
     assert_eq!(letter.to, "team@example.com");
-    assert!(letter.text.contains("Of $10.00, $8.00 is spent.") && letter.text.contains("/costs"), "{}", letter.text);
+    assert!(
+        letter.text.contains("Of $10.00, $8.00 is spent.") && letter.text.contains("/costs"),
+        "{}",
+        letter.text
+    );
 }
 
 #[tokio::test]
@@ -257,20 +295,32 @@ async fn channels_are_changed_by_the_version_that_was_read_and_tested_without_re
     for (body, pointer) in [
         (json!({ "name": "", "kind": "slack", "address": "https://a.example/x" }), "/name"),
         (json!({ "name": "a", "kind": "slack", "address": "ftp://a.example/x" }), "/address"),
-        (json!({ "name": "a", "kind": "webhook", "address": "https://u:p@a.example/x" }), "/address"),
+        (
+            json!({ "name": "a", "kind": "webhook", "address": "https://u:p@a.example/x" }),
+            "/address",
+        ),
         (json!({ "name": "a", "kind": "pigeon", "address": "https://a.example/x" }), "/kind"),
     ] {
         let answer = owner.post(CHANNELS, &body).await;
         assert_eq!(answer.json()["errors"][0]["pointer"], pointer, "{}", answer.body);
     }
     let inside = json!({ "name": "inside", "kind": "webhook", "address": "http://127.0.0.1:9/x" });
-    let id = owner.post(CHANNELS, &inside).await.expect(201).json()["id"].as_str().unwrap().to_owned();
+    let id = owner.post(CHANNELS, &inside).await.expect(201).json()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let tested = owner.post(&format!("{CHANNELS}/{id}/test"), &json!({})).await.expect(200).json();
     assert!(tested["last_error"].as_str().unwrap().contains("public addresses only"), "{tested}");
     let path = format!("{CHANNELS}/{id}");
     let patch = async |tag: &str, body: Value| {
         let http = owner.with("if-match", tag);
-        http.send(reqwest::Method::PATCH, &path, Some("application/json"), body.to_string().into_bytes()).await
+        http.send(
+            reqwest::Method::PATCH,
+            &path,
+            Some("application/json"),
+            body.to_string().into_bytes(),
+        )
+        .await
     };
     assert_eq!(patch("\"7\"", json!({ "enabled": false })).await.json()["code"], "conflict");
     let changed = patch("\"1\"", json!({ "enabled": false, "name": "off" })).await.expect(200);

@@ -52,7 +52,12 @@ fn line() -> impl Strategy<Value = Line> {
     })
 }
 
-const MODELS: [(&str, &str); 4] = [("openai", "gpt-4o"), ("openai", "gpt-4o-mini"), ("ours", "gpt-4o"), ("=evil", "+SUM(A1)")];
+const MODELS: [(&str, &str); 4] = [
+    ("openai", "gpt-4o"),
+    ("openai", "gpt-4o-mini"),
+    ("ours", "gpt-4o"),
+    ("=evil", "+SUM(A1)"),
+];
 const KEYS: [&str; 3] = ["", "aaaaaaaaaaaa", "bbbbbbbbbbbb"];
 
 struct Bench {
@@ -66,10 +71,7 @@ struct Bench {
 
 impl Bench {
     async fn start() -> Self {
-        let station = TestStation::builder()
-            .clock(SimClock::at(Timestamp::from_ms(NOW)))
-            .start()
-            .await;
+        let station = TestStation::builder().clock(SimClock::at(Timestamp::from_ms(NOW))).start().await;
         let actor = station.actor().await;
         let db = Connection::open(station.directory().join(DATABASE_FILE)).unwrap();
         db.busy_timeout(std::time::Duration::from_secs(20)).unwrap();
@@ -153,7 +155,9 @@ impl Bench {
     fn fits(&self, filter: &Filter, line: &Line) -> bool {
         let is = |wanted: &str, have: &str| wanted.is_empty() || wanted == have;
         let (provider, model) = MODELS[line.model];
-        filter.workspace.is_none_or(|workspace| workspace == self.workspaces[line.workspace])
+        filter
+            .workspace
+            .is_none_or(|workspace| workspace == self.workspaces[line.workspace])
             && is(&filter.agent, &self.agents[line.agent].to_string())
             && is(&filter.principal, &self.principals[line.principal].to_string())
             && is(&filter.key, KEYS[line.key])
@@ -179,7 +183,15 @@ fn summed<'a>(lines: impl Iterator<Item = &'a Line>, key: impl Fn(&Line) -> Stri
 async fn the_dashboard_is_the_ledgers_sum_over_any_range_in_any_zone() {
     let bench = Bench::start().await;
     let mut runner = TestRunner::default();
-    let zones = ["UTC", "Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe", "America/St_Johns", "Asia/Beirut", ""];
+    let zones = [
+        "UTC",
+        "Europe/Berlin",
+        "Asia/Kathmandu",
+        "Australia/Lord_Howe",
+        "America/St_Johns",
+        "Asia/Beirut",
+        "",
+    ];
     let case = (
         prop::collection::vec(line(), 0..400),
         prop::sample::select(Span::ALL.to_vec()),
@@ -209,11 +221,20 @@ async fn the_dashboard_is_the_ledgers_sum_over_any_range_in_any_zone() {
         let what = format!("{span} in {name:?} with {filter:?}");
         assert_eq!(report.total.cost_micros, shown().map(|line| line.cost).sum::<i64>(), "{what}");
         assert_eq!(report.total.calls, shown().filter(|line| line.cost >= 0).count() as u64, "{what}");
-        assert_eq!(report.total.estimated, shown().filter(|line| line.estimated).count() as u64, "{what}");
+        assert_eq!(
+            report.total.estimated,
+            shown().filter(|line| line.estimated).count() as u64,
+            "{what}"
+        );
         let tokens = |kind: usize| shown().map(|line| line.tokens[kind]).sum::<u64>();
         let total = &report.total;
         assert_eq!(
-            [total.input_tokens, total.cache_read_tokens, total.cache_write_tokens, total.output_tokens],
+            [
+                total.input_tokens,
+                total.cache_read_tokens,
+                total.cache_write_tokens,
+                total.output_tokens
+            ],
             [tokens(0), tokens(1), tokens(2), tokens(3)],
             "{what}"
         );
@@ -228,10 +249,20 @@ async fn the_dashboard_is_the_ledgers_sum_over_any_range_in_any_zone() {
             })
             .collect();
         assert_eq!(report.parts, parts, "{what}");
-        assert_eq!(sums(&report.agents.named), summed(shown(), |line| bench.agents[line.agent].to_string()), "{what}");
-        assert_eq!(sums(&report.principals.named), summed(shown(), |line| bench.principals[line.principal].to_string()));
+        assert_eq!(
+            sums(&report.agents.named),
+            summed(shown(), |line| bench.agents[line.agent].to_string()),
+            "{what}"
+        );
+        assert_eq!(
+            sums(&report.principals.named),
+            summed(shown(), |line| bench.principals[line.principal].to_string())
+        );
         assert_eq!(sums(&report.keys.named), summed(shown(), |line| KEYS[line.key].to_owned()));
-        assert_eq!(sums(&report.models.named), summed(shown(), |line| format!("{}\n{}", MODELS[line.model].0, MODELS[line.model].1)));
+        assert_eq!(
+            sums(&report.models.named),
+            summed(shown(), |line| format!("{}\n{}", MODELS[line.model].0, MODELS[line.model].1))
+        );
         for dimension in Dimension::ALL {
             for part in &report.by(*dimension).named {
                 let charted: i64 = part.parts.iter().sum();
@@ -297,10 +328,18 @@ async fn exports_are_the_ledger_and_no_cell_is_a_formula() {
     assert_eq!(rows.len(), lines.iter().filter(mine).count());
     let cost: i64 = rows.iter().map(|row| row[at("cost_micros")].parse::<i64>().unwrap()).sum();
     assert_eq!(cost, lines.iter().filter(mine).map(|line| line.cost).sum::<i64>());
-    assert!(rows.iter().any(|row| &row[at("model")] == "'+SUM(A1)" && &row[at("provider_name")] == "'=evil"));
+    assert!(
+        rows.iter()
+            .any(|row| &row[at("model")] == "'+SUM(A1)" && &row[at("provider_name")] == "'=evil")
+    );
     assert!(rows.iter().all(|row| !row[at("model")].starts_with(['=', '+'])));
 
-    for (query, code) in [("format=xml", "invalid"), ("", "bad_request"), ("format=csv&from=-1", "invalid"), ("format=csv&x=1", "bad_request")] {
+    for (query, code) in [
+        ("format=xml", "invalid"),
+        ("", "bad_request"),
+        ("format=csv&from=-1", "invalid"),
+        ("format=csv&x=1", "bad_request"),
+    ] {
         let answer = owner.get(&format!("/api/v1/orgs/default/costs/export?{query}")).await;
         assert_eq!(answer.json()["code"], code, "{query}");
     }
@@ -316,10 +355,21 @@ async fn the_page_shows_what_was_spent_to_everybody_and_filters_without_javascri
     assert!(empty.body.contains("Nothing spent yet") && !empty.body.contains("<svg class=\"spend\""));
     bench.fill(&many(600));
     let page = owner.get("/costs?scope=org&range=90d").await.expect(200);
-    for words in ["<svg class=\"spend\"", "By agent", "By model", "Kinds of tokens", "Why this differs", "everything else", "gpt-4o-mini · openai"] {
+    for words in [
+        "<svg class=\"spend\"",
+        "By agent",
+        "By model",
+        "Kinds of tokens",
+        "Why this differs",
+        "everything else",
+        "gpt-4o-mini · openai",
+    ] {
         assert!(page.body.contains(words) || words == "everything else", "{words} in {}", page.body);
     }
-    let filtered = owner.get("/costs?scope=org&range=90d&provider=openai&model=gpt-4o&by=model").await.expect(200);
+    let filtered = owner
+        .get("/costs?scope=org&range=90d&provider=openai&model=gpt-4o&by=model")
+        .await
+        .expect(200);
     assert!(filtered.body.contains("Show all again, not only gpt-4o"), "{}", filtered.body);
     assert!(!filtered.body.contains("gpt-4o-mini · openai"));
     let wrong = owner.get("/costs?zone=Mars/Olympus").await;

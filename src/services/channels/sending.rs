@@ -17,8 +17,8 @@ use crate::domain::time::Timestamp;
 use crate::net::Request;
 use crate::net::mail::Letter;
 use crate::services::{App, Error};
-use crate::store::notifications::{self, Delivery, New};
 use crate::store::channels;
+use crate::store::notifications::{self, Delivery, New};
 
 /// Between looks at what is due.
 const EVERY: Duration = Duration::from_secs(1);
@@ -129,7 +129,10 @@ async fn deliver(app: &App, delivery: Delivery) -> Result<(), Error> {
         if failed.gone {
             channels::disable(tx, org, id, now)?;
             let title = format!("Alerts no longer go to “{}”", channel.name);
-            let body = format!("{} said that it is gone for good (410), so the channel was disabled.", channel.target);
+            let body = format!(
+                "{} said that it is gone for good (410), so the channel was disabled.",
+                channel.target
+            );
             return tell(tx, &delivery, title, body, None, now);
         }
         match RETRY_AFTER.get(delivery.tries as usize) {
@@ -201,7 +204,10 @@ async fn send(app: &App, channel: &Channel, message: &Message<'_>) -> Result<(),
     let body = body.to_string().into_bytes();
     let mut headers = vec![
         ("content-type".to_owned(), "application/json".to_owned()),
-        ("user-agent".to_owned(), concat!("AgentStation/", env!("CARGO_PKG_VERSION")).to_owned()),
+        (
+            "user-agent".to_owned(),
+            concat!("AgentStation/", env!("CARGO_PKG_VERSION")).to_owned(),
+        ),
     ];
     if let Some(key) = &sealed.key {
         let seconds = app.clock.now().as_ms().div_euclid(1000);

@@ -211,7 +211,10 @@ pub async fn change(
 ) -> Result<HttpResponse, Problem> {
     let ChangeChannelBody { name, address, enabled } = body.value;
     if address.as_ref().is_some_and(|address| address.trim().is_empty()) {
-        return Err(Problem::invalid("/address", "an address is wanted; leave it out to keep the one there is"));
+        return Err(Problem::invalid(
+            "/address",
+            "an address is wanted; leave it out to keep the one there is",
+        ));
     }
     let wanted = Wanted {
         name,

@@ -59,7 +59,11 @@ impl CostsQuery {
             }
         };
         let to = self.to.map(|ms| time("/to", ms)).transpose()?.unwrap_or(now);
-        let from = self.from.map(|ms| time("/from", ms)).transpose()?.unwrap_or_else(|| now.minus(DAYS_30));
+        let from = self
+            .from
+            .map(|ms| time("/from", ms))
+            .transpose()?
+            .unwrap_or_else(|| now.minus(DAYS_30));
         let filter = Filter {
             workspace: None,
             agent: self.agent,

@@ -314,7 +314,12 @@ mod tests {
     fn axes_end_at_round_sums_that_cover_everything() {
         for most in [0, 3, 17, 99, 1_000, 4_321_000, 99_999_999_999] {
             let scale = scale(most);
-            assert!(scale.most >= most && scale.ticks.len() <= 6, "{most}: {} {}", scale.most, scale.ticks.len());
+            assert!(
+                scale.most >= most && scale.ticks.len() <= 6,
+                "{most}: {} {}",
+                scale.most,
+                scale.ticks.len()
+            );
             assert!(scale.most <= most.max(4) * 2, "{most}: {}", scale.most);
         }
     }
@@ -323,7 +328,9 @@ mod tests {
     fn a_bar_is_made_of_at_most_six_shades_that_add_up() {
         let now = Timestamp::from_ms(1_763_700_000_000);
         let range = Span::Week.range(&TimeZone::UTC, now).unwrap();
-        let of: Vec<Part> = (1..=9).map(|n| part(&format!("agent {n}"), vec![0, 0, 0, n * 1_000, 0, 0, 5])).collect();
+        let of: Vec<Part> = (1..=9)
+            .map(|n| part(&format!("agent {n}"), vec![0, 0, 0, n * 1_000, 0, 0, 5]))
+            .collect();
         let totals = [0, 0, 0, 45_000, 0, 0, 45];
         let limit = Limit {
             name: "team".to_owned(),
@@ -333,8 +340,16 @@ mod tests {
         };
         let chart = bars(&range, &TimeZone::UTC, &totals, &of, "agent", Some(&limit));
         assert_eq!(chart.series.len(), 6);
-        assert_eq!(chart.series.last().unwrap().amount, signed(45_045 - of.iter().take(5).map(|part| part.sums.cost_micros).sum::<i64>()));
-        let tall: f64 = chart.bars.iter().filter(|bar| (bar.x - chart.bars[0].x).abs() < 1.0).map(|bar| bar.height).sum();
+        assert_eq!(
+            chart.series.last().unwrap().amount,
+            signed(45_045 - of.iter().take(5).map(|part| part.sums.cost_micros).sum::<i64>())
+        );
+        let tall: f64 = chart
+            .bars
+            .iter()
+            .filter(|bar| (bar.x - chart.bars[0].x).abs() < 1.0)
+            .map(|bar| bar.height)
+            .sum();
         let line = chart.limit.unwrap().y;
         assert!((HEIGHT - BOTTOM - line - tall * 50.0 / 45.0).abs() < 1.5, "{tall} under {line}");
         assert_eq!(chart.rows.len(), 7);

@@ -472,7 +472,10 @@ fn tokens(total: &Sums) -> Vec<TokenKind> {
         word,
         count,
         share: (count * 1000).checked_div(all).unwrap_or_default(),
-        percent: (count * 100).checked_div(all).map(|percent| format!("{percent} %")).unwrap_or_default(),
+        percent: (count * 100)
+            .checked_div(all)
+            .map(|percent| format!("{percent} %"))
+            .unwrap_or_default(),
     };
     vec![
         kind("Input, not cached", total.input_tokens),

@@ -129,7 +129,11 @@ impl Fields {
             target: target.to_owned(),
             limit_micros: amount("/limit", &self.limit)?,
             period: Period::parse(&self.period).ok_or_else(|| choose("/period"))?,
-            time_zone: if self.zone.is_empty() { "UTC".to_owned() } else { self.zone.clone() },
+            time_zone: if self.zone.is_empty() {
+                "UTC".to_owned()
+            } else {
+                self.zone.clone()
+            },
             on_exhausted: OnExhausted::parse(&self.on_exhausted).ok_or_else(|| choose("/on_exhausted"))?,
         })
     }
@@ -205,13 +209,23 @@ pub async fn raise(
     let shown = budgets::get(&state.app, actor, id).await?;
     let until = match form.text("for") {
         "window" => shown.window.ends,
-        hours => hours.parse().ok().map(|hours: u64| now.plus(Duration::from_secs(hours.saturating_mul(3_600)))),
+        hours => hours
+            .parse()
+            .ok()
+            .map(|hours: u64| now.plus(Duration::from_secs(hours.saturating_mul(3_600)))),
     };
-    let micros = if form.text("amount").is_empty() { Ok(0) } else { amount("/amount", form.text("amount")) };
+    let micros = if form.text("amount").is_empty() {
+        Ok(0)
+    } else {
+        amount("/amount", form.text("amount"))
+    };
     let done = match (micros, until) {
         (Ok(0), _) => budgets::raise(&state.app, actor, id, (0, now), None, Context::origin(&request)).await,
         (Ok(micros), Some(until)) => budgets::raise(&state.app, actor, id, (micros, until), None, Context::origin(&request)).await,
-        (Ok(_), None) => Err(Error::field("/for", "this budget never begins anew: choose for how long it is raised.")),
+        (Ok(_), None) => Err(Error::field(
+            "/for",
+            "this budget never begins anew: choose for how long it is raised.",
+        )),
         (Err(error), _) => Err(error),
     };
     done_or(&auth.known, &state, &request, done.map(drop), "budget-raised", Said::error).await
@@ -303,7 +317,10 @@ fn row(state: &State, shown: Shown) -> Row {
         standing,
         held,
     } = shown;
-    let whole = standing.limit_micros.max(standing.spent_micros.saturating_add(standing.reserved_micros)).max(1);
+    let whole = standing
+        .limit_micros
+        .max(standing.spent_micros.saturating_add(standing.reserved_micros))
+        .max(1);
     let share = |micros: u64| u64::try_from(u128::from(micros) * u128::from(WIDTH) / u128::from(whole)).unwrap_or(WIDTH);
     let zone = crate::domain::budget::zone(&budget.time_zone).unwrap_or(jiff::tz::TimeZone::UTC);
     let by_clock = |at: crate::domain::time::Timestamp| {
@@ -369,17 +386,26 @@ async fn covers(state: &State, actor: &Actor) -> Result<Vec<Group>, Problem> {
     let spaces = workspaces::list(app, actor).await?;
     groups.push(Group {
         word: "A workspace",
-        choices: spaces.into_iter().map(|space| choice(BudgetScope::Workspace, space.id.to_string(), space.name)).collect(),
+        choices: spaces
+            .into_iter()
+            .map(|space| choice(BudgetScope::Workspace, space.id.to_string(), space.name))
+            .collect(),
     });
     let found = agents::list(app, actor, None, None, CHOICES).await?;
     groups.push(Group {
         word: "An agent of this workspace",
-        choices: found.into_iter().map(|one| choice(BudgetScope::Agent, one.agent.id.to_string(), one.agent.name)).collect(),
+        choices: found
+            .into_iter()
+            .map(|one| choice(BudgetScope::Agent, one.agent.id.to_string(), one.agent.name))
+            .collect(),
     });
     let people = users::names(app, actor.org).await?;
     groups.push(Group {
         word: "Runs that somebody starts",
-        choices: people.into_iter().map(|(id, name)| choice(BudgetScope::Principal, id.to_string(), name)).collect(),
+        choices: people
+            .into_iter()
+            .map(|(id, name)| choice(BudgetScope::Principal, id.to_string(), name))
+            .collect(),
     });
     if may(actor, Permission::KeysManage) {
         let found = keys::list_all(app, actor, None, CHOICES).await?;

@@ -58,7 +58,11 @@ struct Said {
 }
 
 /// `GET /settings/alerts`
-pub async fn show(auth: Authorized<permission::BudgetsManage>, state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub async fn show(
+    auth: Authorized<permission::BudgetsManage>,
+    state: web::Data<State>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     html(&page(&auth.known, &state, &request, Said::default()).await?)
 }
 
@@ -142,13 +146,23 @@ pub async fn test(
         return Ok(see_other("/settings/alerts?done=channel-tested"));
     }
     let said = Said {
-        error: Some(format!("The test did not reach “{}”: {}.", tested.name, tested.last_error.trim_end_matches('.'))),
+        error: Some(format!(
+            "The test did not reach “{}”: {}.",
+            tested.name,
+            tested.last_error.trim_end_matches('.')
+        )),
         ..Said::default()
     };
     html(&page(&auth.known, &state, &request, said).await?)
 }
 
-async fn done_or(known: &Known, state: &State, request: &HttpRequest, done: Result<(), Error>, word: &str) -> Result<HttpResponse, Problem> {
+async fn done_or(
+    known: &Known,
+    state: &State,
+    request: &HttpRequest,
+    done: Result<(), Error>,
+    word: &str,
+) -> Result<HttpResponse, Problem> {
     match done {
         Ok(()) => Ok(see_other(format!("{PATH}?done={word}"))),
         Err(error) => {

@@ -147,7 +147,9 @@ pub async fn set(
     let fields = Fields::read(&form);
     let of = if fields.of == "station" { Of::Station } else { Of::Org };
     let done = match fields.price() {
-        Ok(new) => prices::set(&state.app, auth.actor(), of, new, Context::origin(&request)).await.map(drop),
+        Ok(new) => prices::set(&state.app, auth.actor(), of, new, Context::origin(&request))
+            .await
+            .map(drop),
         Err(wrong) => Err(Error::Invalid(wrong)),
     };
     match done {
@@ -341,7 +343,13 @@ impl Fields {
 
 fn row(source: &'static str, (provider, model, from): (&str, &str, Timestamp), tariff: &Tariff, note: &str, remove: Option<String>) -> Row {
     let words = |price: &Price| {
-        [price.input_micros, price.cache_read_micros, price.cache_write_micros, price.output_micros].map(in_dollars)
+        [
+            price.input_micros,
+            price.cache_read_micros,
+            price.cache_write_micros,
+            price.output_micros,
+        ]
+        .map(in_dollars)
     };
     let prices = words(&tariff.price);
     let tier = |tier: &Tier| {
@@ -385,7 +393,13 @@ async fn page(known: &Known, state: &State, request: &HttpRequest, said: Said) -
     let may_station = may(actor, Permission::StationManage);
     let set_row = |source, removable: bool, stored: &Stored| {
         let remove = (may_set && removable).then(|| stored.id.to_string());
-        row(source, (&stored.provider, &stored.model, stored.from), &stored.tariff, &stored.note, remove)
+        row(
+            source,
+            (&stored.provider, &stored.model, stored.from),
+            &stored.tariff,
+            &stored.note,
+            remove,
+        )
     };
     let own = prices::list(&state.app, actor, Of::Org).await?;
     let station = prices::of_station(&state.app, actor).await?;
