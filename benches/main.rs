@@ -9,6 +9,7 @@
     reason = "a benchmark prints and fails loudly"
 )]
 
+mod dashboard;
 mod disk;
 mod durability;
 mod guest;
@@ -56,6 +57,9 @@ const PARTS: &[Part] = &[
             runtime.block_on(session::bench(scale));
         },
     ),
+    ("dashboard", "costs over a ledger of a million lines", |runtime, scale| {
+        runtime.block_on(dashboard::bench(scale));
+    }),
     ("disk", "on the disk, for each call", |runtime, scale| {
         runtime.block_on(disk::bench(scale));
     }),

@@ -11,6 +11,7 @@ pub mod password;
 pub mod seal;
 pub mod token;
 pub mod totp;
+pub mod webhook;
 
 /// Why a cryptographic step failed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

@@ -8,6 +8,7 @@ pub mod app;
 pub mod approvals;
 pub mod audit;
 pub mod auth;
+pub mod channels;
 pub mod budgets;
 pub mod conversation;
 pub mod costs;

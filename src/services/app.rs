@@ -18,7 +18,7 @@ use super::sealing::Sealing;
 use super::supervisor::Supervisor;
 use super::versions::Versions;
 use super::warm::Warm;
-use super::{Error, audit, executor, housekeeping, javascript, mail, master_key, policy, prices, purge};
+use super::{Error, audit, channels, executor, housekeeping, javascript, mail, master_key, policy, prices, purge};
 use crate::config::Config;
 use crate::config::master_key::KeySource;
 use crate::domain::id::{NodeId, OrgId};
@@ -241,6 +241,8 @@ impl App {
             self.supervisor
                 .spawn("master key", move |_| master_key::finish_in_background(app.clone()));
         }
+        let app = self.clone();
+        self.supervisor.spawn("alerts", move |stop| channels::run(app.clone(), stop));
         if self.mail.is_configured() {
             let app = self.clone();
             self.supervisor.spawn("mail", move |stop| mail::run(app.clone(), stop));

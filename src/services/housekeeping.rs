@@ -6,13 +6,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::purge::{self, Left};
 use super::{App, audit};
-use crate::store::{idempotency, links, sessions};
+use crate::store::{idempotency, links, notifications, sessions};
 
 const EVERY: Duration = Duration::from_hours(1);
 /// How often the newest rows of the audit log are written to the station's own log.
 const CHECKPOINT_EVERY: Duration = Duration::from_hours(24);
 /// Runs that were told to stop have done so by then, most likely.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// How long people can read what they were told.
+const NOTIFICATIONS_KEPT: Duration = Duration::from_hours(180 * 24);
 /// How long the answer to a request with an Idempotency-Key is kept.
 pub const IDEMPOTENCY_KEPT: Duration = Duration::from_hours(24);
 
@@ -65,6 +67,7 @@ async fn prune(app: &App) {
     let pruned = app.store.write(move |tx| {
         sessions::prune(tx, now, idle)?;
         links::prune(tx, now)?;
+        notifications::prune(tx, now.minus(NOTIFICATIONS_KEPT))?;
         idempotency::prune(tx, now.minus(IDEMPOTENCY_KEPT))
     });
     if let Err(error) = pruned.await {

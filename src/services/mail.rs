@@ -60,6 +60,16 @@ impl Mail {
     }
 }
 
+impl Mail {
+    /// Sends a letter now; whoever asks tries again where it is not taken.
+    pub(super) async fn deliver(&self, letter: &Letter) -> Result<(), String> {
+        let Some(mailer) = &self.mailer else {
+            return Err("no mail server is configured".to_owned());
+        };
+        mailer.send(letter).await.map(drop).map_err(|error| error.to_string())
+    }
+}
+
 /// The task that empties the queue.
 pub async fn run(app: App, stop: CancellationToken) {
     let Some(mailer) = app.mail.mailer.clone() else { return };

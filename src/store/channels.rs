@@ -23,6 +23,7 @@ pub(super) const INSERT: &str = "INSERT INTO channels (id, org_id, name, kind, t
     VALUES (:id, :org, :name, :kind, :target, :secret, :by, :now, :now)";
 pub(super) const UPDATE: &str = "UPDATE channels SET name = :name, target = :target, secret_id = :secret, enabled = :enabled,
     version = version + 1, updated_at = :now WHERE id = :id AND org_id = :org AND version = :version";
+pub(super) const SET_SECRET: &str = "UPDATE channels SET secret_id = :secret WHERE id = :id AND org_id = :org";
 pub(super) const DISABLE: &str =
     "UPDATE channels SET enabled = 0, version = version + 1, updated_at = :now WHERE id = :id AND org_id = :org";
 pub(super) const RESULT: &str = "UPDATE channels SET last_at = :now, last_error = :error WHERE id = :id AND org_id = :org";
@@ -30,7 +31,7 @@ pub(super) const REMOVE: &str = "DELETE FROM channels WHERE id = :id AND org_id 
 pub(super) const FORGET: &str = "DELETE FROM deliveries WHERE channel_id = :id";
 
 #[cfg(test)]
-pub(super) const SQL: [&str; 9] = [LIST, GET, COUNT, INSERT, UPDATE, DISABLE, RESULT, REMOVE, FORGET];
+pub(super) const SQL: [&str; 10] = [SET_SECRET, LIST, GET, COUNT, INSERT, UPDATE, DISABLE, RESULT, REMOVE, FORGET];
 
 /// A place that alerts go to.
 #[derive(Clone, Debug)]
@@ -150,6 +151,12 @@ pub fn update(tx: &Tx<'_>, org: OrgId, id: ChannelId, version: u32, change: &Cha
     if !change.enabled {
         tx.execute(FORGET, named_params! { ":id": id })?;
     }
+    Ok(())
+}
+
+/// Says which secret is a new channel's address.
+pub fn set_secret(tx: &Tx<'_>, org: OrgId, id: ChannelId, secret: SecretId) -> Result<(), Error> {
+    tx.execute(SET_SECRET, named_params! { ":id": id, ":org": org, ":secret": secret })?;
     Ok(())
 }
 

@@ -24,7 +24,7 @@ pub(super) const DUE: &str = "SELECT d.notification_id, d.channel_id, d.org_id, 
     FROM deliveries d JOIN notifications n ON n.id = d.notification_id WHERE d.due_at <= :now ORDER BY d.due_at LIMIT :limit";
 pub(super) const LATER: &str = "UPDATE deliveries SET tries = :tries, due_at = :due WHERE notification_id = :id AND channel_id = :channel";
 pub(super) const DONE: &str = "DELETE FROM deliveries WHERE notification_id = :id AND channel_id = :channel";
-pub(super) const PRUNE: &str = "DELETE FROM notifications WHERE org_id = :org AND id < :before";
+pub(super) const PRUNE: &str = "DELETE FROM notifications WHERE id < :before";
 
 #[cfg(test)]
 pub(super) const SQL: [&str; 9] = [INSERT, QUEUE, LIST, READ_UP_TO, UNREAD, DUE, LATER, DONE, PRUNE];
@@ -111,6 +111,13 @@ fn cut(text: &str, bytes_max: usize) -> &str {
 
 /// Tells an organization something: on its page of notifications, and through each of its channels that is enabled. What is too long is cut.
 pub fn add(tx: &Tx<'_>, new: &New, now: Timestamp) -> Result<NotificationId, Error> {
+    let id = add_here(tx, new, now)?;
+    tx.execute(QUEUE, named_params! { ":id": id, ":org": new.org, ":now": now })?;
+    Ok(id)
+}
+
+/// Tells an organization something on its page of notifications only.
+pub fn add_here(tx: &Tx<'_>, new: &New, now: Timestamp) -> Result<NotificationId, Error> {
     let id = NotificationId::new(now);
     tx.execute(
         INSERT,
@@ -119,7 +126,6 @@ pub fn add(tx: &Tx<'_>, new: &New, now: Timestamp) -> Result<NotificationId, Err
             ":body": cut(&new.body, BODY_BYTES_MAX), ":link": new.link, ":now": now,
         },
     )?;
-    tx.execute(QUEUE, named_params! { ":id": id, ":org": new.org, ":now": now })?;
     Ok(id)
 }
 
@@ -172,7 +178,7 @@ pub fn done(tx: &Tx<'_>, of: (NotificationId, ChannelId)) -> Result<(), Error> {
     Ok(())
 }
 
-/// Deletes an organization's notifications of before a time.
-pub fn prune(tx: &Tx<'_>, org: OrgId, before: Timestamp) -> Result<usize, Error> {
-    tx.execute(PRUNE, named_params! { ":org": org, ":before": NotificationId::earliest(before) })
+/// Deletes the notifications of before a time.
+pub fn prune(tx: &Tx<'_>, before: Timestamp) -> Result<usize, Error> {
+    tx.execute(PRUNE, named_params! { ":before": NotificationId::earliest(before) })
 }

@@ -6,6 +6,7 @@ pub mod approvals;
 pub mod artifacts;
 pub mod audit;
 pub mod budgets;
+pub mod channels;
 pub mod children;
 pub mod costs;
 pub mod dead_letters;

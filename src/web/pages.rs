@@ -57,7 +57,7 @@ fn shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<S
 
 /// The frame of a page of the settings: of the organization, and for station admins of the station.
 fn settings_shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<String>, here: &str) -> Shell {
-    let pages: [(&str, &str, Permission); 12] = [
+    let pages: [(&str, &str, Permission); 15] = [
         ("/settings", "Organization", Permission::OrgRead),
         ("/settings/workspaces", "Workspaces", Permission::OrgRead),
         ("/settings/members", "Members", Permission::OrgRead),
@@ -66,6 +66,9 @@ fn settings_shell(state: &State, request: &HttpRequest, known: &Known, title: im
         ("/settings/models", "Models", Permission::ModelsRead),
         ("/settings/policy", "Policy", Permission::PolicyRead),
         ("/settings/secrets", "Secrets", Permission::SecretsRead),
+        ("/settings/budgets", "Budgets", Permission::CostsRead),
+        ("/settings/prices", "Prices", Permission::ModelsRead),
+        ("/settings/alerts", "Alerts", Permission::BudgetsManage),
         ("/settings/audit", "Audit log", Permission::AuditRead),
         ("/station/orgs", "All organizations", Permission::StationManage),
         ("/station/mail", "Mail", Permission::StationManage),
@@ -150,6 +153,16 @@ fn notice(request: &HttpRequest) -> Option<Notice> {
         "secret-destroyed" => "The version is destroyed.",
         "secret-removed" => "The secret is removed. Requests that name it fail from now on.",
         "cancelled" => "Asked it to stop.",
+        "channel-added" => "Added. Send a test to see that alerts arrive.",
+        "channel-removed" => "Removed. Alerts no longer go there.",
+        "channel-tested" => "The test was taken. Look whether it arrived.",
+        "budget-made" => "The budget is there. It holds from the next call of every run.",
+        "budget-raised" => "The raise holds from now on. Runs that wait for money ask again.",
+        "budget-removed" => "The budget is removed. Runs that waited for it ask again.",
+        "held-resumed" => "The runs that waited for money ask again.",
+        "held-cancelled" => "The runs that waited for money are asked to stop.",
+        "price-set" => "The price holds from its day on. What was charged before stays, until you price it anew.",
+        "price-removed" => "The price is removed. What held before it holds again.",
         "read" => "Marked as read.",
         "policy-stored" => "Stored. It holds from the next call of every run.",
         _ => return None,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentstation::domain::id::{
-    AgentId, ApprovalId, InvitationId, OrgId, PasskeyId, PrincipalId, ProviderId, RunId, SecretId, SessionId, WorkspaceId,
+    AgentId, ApprovalId, BudgetId, ChannelId, InvitationId, OrgId, PasskeyId, PriceId, PrincipalId, ProviderId, RunId, SecretId, SessionId,
+    WorkspaceId,
 };
 use agentstation::domain::origin::Origin;
 use agentstation::domain::permission::{Access, Actor, Permission, Resource, Role, authorize};
@@ -55,6 +56,9 @@ impl Names {
             ("{approval}", self.approval.clone()),
             ("{principal}", PrincipalId::new(long_ago).to_string()),
             ("{invitation}", InvitationId::new(long_ago).to_string()),
+            ("{budget}", BudgetId::new(long_ago).to_string()),
+            ("{price}", PriceId::new(long_ago).to_string()),
+            ("{channel}", ChannelId::new(long_ago).to_string()),
             ("{passkey}", PasskeyId::new(long_ago).to_string()),
             ("{session}", SessionId::new(long_ago).to_string()),
             ("{provider}", ProviderId::new(long_ago).to_string()),

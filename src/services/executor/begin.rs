@@ -172,13 +172,16 @@ impl<'a> Batch<'a> {
     /// A tool's call, once it is allowed: what it computes is there, what it does here is done, and what it does outside is intended.
     fn tool(&mut self, tx: &Tx<'_>, pending: PendingCall, key: Key, class: EffectClass, rule: &RuleName) -> Done<Begun> {
         if !stays_inside(&pending.call) {
-            return Ok(match self.computed.remove(&key.sub) {
-                Some(Ok(answer)) => self.answer_now(pending, CallResult::Ok(Reply::ToolResult(answer))),
-                Some(Err(failure)) => self.answer_now(pending, CallResult::Failed(failure)),
-                None => self.intend(pending, class, rule),
-            });
+            let result = match self.computed.remove(&key.sub) {
+                Some(Ok(answer)) => CallResult::Ok(Reply::ToolResult(answer)),
+                Some(Err(failure)) => CallResult::Failed(failure),
+                None => return self.intend(tx, pending, class, rule),
+            };
+            self.note_use(tx, &pending, &result)?;
+            return Ok(self.answer_now(pending, result));
         }
         let result = self.local(tx, &pending, key)?;
+        self.note_use(tx, &pending, &result)?;
         Ok(self.answer_now(pending, result))
     }
 

@@ -11,6 +11,7 @@ use crate::services::{agents, overview, runs, users};
 use crate::store::overview::Figures;
 use crate::store::runs::Filter;
 use crate::web::extract::{Authorized, may as permission};
+use crate::web::pages::settings::budgets::{Banner, banners};
 use crate::web::pages::view::{AgentRow, People, RunRow, Shell, agent_rows, run_row};
 use crate::web::pages::{filters, html, may, shell};
 use crate::web::problem::Problem;
@@ -30,6 +31,7 @@ struct OverviewPage {
     runs: Vec<RunRow>,
     agents: Vec<AgentRow>,
     may_write: bool,
+    banners: Vec<Banner>,
 }
 
 /// `GET /`
@@ -69,5 +71,6 @@ pub async fn show(
         runs: newest.iter().map(row).collect(),
         agents: agent_rows(&state, actor, &listed).await?,
         may_write: may(actor, Permission::AgentsWrite),
+        banners: banners(&state, actor).await?,
     })
 }

@@ -341,8 +341,7 @@ export class Inspector {
   #step(item) {
     const inside = this.model.items.filter((other) => other.step === item);
     const calls = inside.filter((other) => !other.instant && other.family !== 'step' && other.kind !== 'calls.all');
-    const cost = calls.reduce((sum, call) => sum + (call.meta.cost_micros ?? 0), 0);
-    return [this.#failure(item, null), facts([['Took', item.to === null ? 'under way' : duration(item.to - item.from)], ['Entries', count(inside.length)], ['Calls', count(calls.length)], ['Cost', cost > 0 ? money(cost) : null], ['Failed calls', calls.filter((call) => call.failed).length || null]])];
+    return [this.#failure(item, null), facts([['Took', item.to === null ? 'under way' : duration(item.to - item.from)], ['Entries', count(inside.length)], ['Calls', count(calls.length)], ['Tokens', item.tokens > 0 ? count(item.tokens) : null], ['Cost', item.cost > 0 ? money(item.cost) : null], ['Failed calls', calls.filter((call) => call.failed).length || null]])];
   }
 
   #plain(item) {

@@ -230,6 +230,11 @@ export class RunModel {
     const meta = entry.meta ?? {};
     this.totals.input += (meta.input_tokens ?? 0) + (meta.cache_read_tokens ?? 0) + (meta.cache_write_tokens ?? 0);
     this.totals.output += meta.output_tokens ?? 0;
+    // A step's sum holds what the steps inside it cost.
+    for (let step = item.step; step; step = step.step) {
+      step.cost = (step.cost ?? 0) + (meta.cost_micros ?? 0);
+      step.tokens = (step.tokens ?? 0) + (meta.input_tokens ?? 0) + (meta.cache_read_tokens ?? 0) + (meta.cache_write_tokens ?? 0) + (meta.output_tokens ?? 0);
+    }
     if (meta.cost_micros > 0) {
       this.totals.cost += meta.cost_micros;
       this.costs.push([entry.at, this.totals.cost]);

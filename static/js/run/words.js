@@ -93,7 +93,7 @@ const say = {
   'artifacts.list': (m) => ['listed its artifacts', '', [m.count !== undefined && plural(m.count, 'artifact')]],
   'calls.all': (m) => [plural(m.calls ?? 0, 'call'), 'at once', []],
   log: (m) => ['', m.message ?? '', []],
-  step: (m) => ['', m.name ?? 'step', []],
+  step: (m, item) => ['', m.name ?? 'step', [item.end && item.tokens > 0 && `${count(item.tokens)} tokens`, item.end && item.cost > 0 && money(item.cost)]],
   progress: (m) => [m.total > 0 ? `${count(m.done)} of ${count(m.total)}` : count(m.done ?? 0), '', [m.message]],
   emit: (m) => ['emitted', m.kind ?? '', []],
 };

@@ -16,6 +16,7 @@ use crate::web::api::costs::file;
 use crate::web::context::Context;
 use crate::web::extract::paging::Query;
 use crate::web::extract::{Authorized, may as permission};
+use crate::web::pages::settings::budgets::{Banner, banners};
 use crate::web::pages::view::{People, Shell, When};
 use crate::web::pages::{filters, html, may, shell};
 use crate::web::problem::Problem;
@@ -23,7 +24,7 @@ use crate::web::state::State;
 
 const PATH: &str = "/costs";
 /// Zones that the page offers beside the one in use; any other can be written into the address.
-const ZONES: [&str; 12] = [
+pub const ZONES: [&str; 12] = [
     "UTC",
     "Europe/London",
     "Europe/Berlin",
@@ -62,6 +63,7 @@ struct CostsPage {
     csv: String,
     json: String,
     estimated: u64,
+    banners: Vec<Banner>,
 }
 
 struct Choice {
@@ -328,6 +330,7 @@ pub async fn show(
         csv: asked.address("/costs/export", &[("format", "csv")]),
         json: asked.address("/costs/export", &[("format", "json")]),
         estimated: report.total.estimated,
+        banners: banners(&state, actor).await?,
     })
 }
 

@@ -13,6 +13,7 @@ use crate::services::{agents, runs, users};
 use crate::store::runs::Filter;
 use crate::web::extract::paging::{Page, Query};
 use crate::web::extract::{Authorized, may as permission};
+use crate::web::pages::settings::budgets::{Banner, banners};
 use crate::web::pages::view::{People, RunRow, Shell, run_row};
 use crate::web::pages::{filters, html, page_links, shell};
 use crate::web::problem::Problem;
@@ -31,6 +32,7 @@ struct ListPage {
     runs: Vec<RunRow>,
     next: Option<String>,
     first: Option<String>,
+    banners: Vec<Banner>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -79,6 +81,7 @@ pub async fn show(
         agents: names,
         next,
         first,
+        banners: banners(&state, actor).await?,
     })
 }
 

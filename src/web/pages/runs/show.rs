@@ -63,6 +63,12 @@ struct RunPage {
     input_tokens: u64,
     output_tokens: u64,
     cost_micros: u64,
+    /// With the runs below it, where that is more.
+    tree_micros: Option<u64>,
+    /// The most that it and the runs below it may cost.
+    budget_micros: Option<u64>,
+    /// Whether it waits for money.
+    held_by_budget: bool,
     fuel: u64,
     entries: u64,
     may_cancel: bool,
@@ -153,6 +159,9 @@ pub async fn show(
             input_tokens: run.input_tokens,
             output_tokens: run.output_tokens,
             cost_micros: run.cost_micros,
+            tree_micros: Some(run.tree_spent_micros).filter(|tree| *tree > run.cost_micros),
+            budget_micros: run.budget_micros,
+            held_by_budget: run.holds.contains(Hold::Budget),
             fuel: run.fuel,
             entries: run.last_seq,
             may_cancel: !run.state.is_terminal() && may(actor, Permission::RunsCancel),

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::domain::journal::{EntryView, Phase};
+use crate::web::pages::filters::dollars;
 
 /// Of the summary, what tells one entry from another, in this order.
 const TOLD: [&str; 12] = [
@@ -19,8 +20,10 @@ pub(super) fn line(entry: &EntryView) -> String {
         Phase::Point => "",
     };
     let told = TOLD.iter().filter_map(|key| meta.get(key)).filter_map(Value::as_str);
+    let cost = meta.get("cost_micros").and_then(Value::as_u64).filter(|micros| *micros > 0);
     let mut text = std::iter::once(format!("{}{phase}", entry.kind))
         .chain(told.map(str::to_owned))
+        .chain(cost.map(dollars))
         .collect::<Vec<_>>()
         .join(" · ");
     if text.chars().count() > CHARS_MAX {
