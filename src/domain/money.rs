@@ -98,6 +98,14 @@ pub enum Charged {
     Unknown,
 }
 
+/// `$1.25`, with as many places as there are.
+pub fn dollars(micros: u64) -> String {
+    let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+    let kept = text.trim_end_matches('0');
+    let places = kept.len().max(text.len() - 4);
+    format!("${}", text.get(..places).unwrap_or(&text))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,5 +136,14 @@ mod tests {
         // 812 * 0.15 + 164 * 0.6 = 220.2 micro-dollars
         assert_eq!(price.cost_micros(usage), 221);
         assert_eq!(Price::default().cost_micros(usage), 0);
+    }
+
+    #[test]
+    fn money_is_written_with_at_least_two_places() {
+        assert_eq!(dollars(1_000_000), "$1.00");
+        assert_eq!(dollars(100_000), "$0.10");
+        assert_eq!(dollars(1_234_560), "$1.23456");
+        assert_eq!(dollars(1), "$0.000001");
+        assert_eq!(dollars(0), "$0.00");
     }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::access::require;
-use super::executor::dollars;
 use super::{App, Error, FieldError, audit, waits};
 use crate::domain::budget::{BudgetScope, OnExhausted, Period, Standing, Window, zone};
 use crate::domain::id::{BudgetId, OrgId, RunId};
 use crate::domain::limits::{NAME_BYTES_MAX, PAGE_MAX};
+use crate::domain::money::dollars;
 use crate::domain::origin::Origin;
 use crate::domain::permission::{Actor, Permission};
 use crate::domain::run::RunState;

@@ -26,7 +26,7 @@ pub use self::claim::{Work, claim};
 pub use self::decisions::granted_call;
 use self::ending::{Final, failed};
 pub use self::money::Money;
-pub(super) use self::money::{dollars, note_session};
+pub(super) use self::money::note_session;
 use self::port::ActiveTime;
 use self::port::RunPort;
 use self::secrets::RunSecrets;

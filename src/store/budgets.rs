@@ -7,9 +7,12 @@ use rusqlite::{Row, named_params};
 
 use super::ledger::{Delta, Payer};
 use super::tx::Cells;
-use super::{Error, Reader, Tx, spending};
+use super::{Error, Reader, Tx, notifications, spending};
 use crate::domain::budget::{ALERTS_PERCENT, BudgetScope, Fit, OnExhausted, Period, Standing, Window, zone};
 use crate::domain::id::{BudgetId, OrgId, PrincipalId, RunId};
+use crate::domain::money::dollars;
+use crate::domain::notification::Tone;
+use crate::domain::permission::Role;
 use crate::domain::time::Timestamp;
 
 macro_rules! select {
@@ -256,8 +259,45 @@ pub(super) fn add(tx: &Tx<'_>, payer: &Payer, at: Timestamp, delta: Delta, now: 
     Ok(())
 }
 
-fn tell(_tx: &Tx<'_>, _budget: &Budget, _standing: Standing, _percent: u32, _now: Timestamp) -> Result<(), Error> {
-    Ok(())
+/// Tells people, in the station and through its channels, that so much of a budget is spent.
+fn tell(tx: &Tx<'_>, budget: &Budget, standing: Standing, percent: u32, now: Timestamp) -> Result<(), Error> {
+    let is_used_up = percent >= 100;
+    let what = if is_used_up {
+        "is used up".to_owned()
+    } else {
+        format!("is at {percent} %")
+    };
+    let until = budget.window(now).ends.map_or_else(String::new, |ends| {
+        format!(" It begins anew {}.", begins_in_words(ends, &budget.time_zone))
+    });
+    let effect = match (is_used_up, budget.on_exhausted) {
+        (false, _) => "",
+        (true, OnExhausted::Hold) => " Runs whose next call costs something wait until there is money again.",
+        (true, OnExhausted::Fail) => " Calls that cost something fail until there is money again.",
+    };
+    let new = notifications::New {
+        org: budget.org,
+        min_role: Role::Operator,
+        tone: if is_used_up { Tone::Fail } else { Tone::Wait },
+        title: format!("The budget “{}” {what}", budget.name),
+        body: format!(
+            "{} of {} is spent.{effect}{until}",
+            dollars(standing.spent_micros),
+            dollars(standing.limit_micros)
+        ),
+        link: "/settings/budgets".to_owned(),
+    };
+    notifications::add(tx, &new, now).map(drop)
+}
+
+/// `on 2026-12-01 at 00:00 (Europe/Berlin)`
+fn begins_in_words(at: Timestamp, name: &str) -> String {
+    let zone = zone(name).unwrap_or(jiff::tz::TimeZone::UTC);
+    let civil = jiff::Timestamp::from_millisecond(at.as_ms()).map(|at| at.to_zoned(zone).datetime());
+    civil.map_or_else(
+        |_| at.to_string(),
+        |civil| format!("{} ({name})", civil.strftime("on %Y-%m-%d at %H:%M")),
+    )
 }
 
 /// A budget that is used up, and what it is asked for.

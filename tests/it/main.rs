@@ -53,4 +53,5 @@ mod tools;
 mod upgrade;
 mod verify;
 mod waiting;
+mod wallet;
 mod ws;

@@ -13,7 +13,7 @@ use crate::domain::budget::{Fit, LineKind, OnExhausted, Standing};
 use crate::domain::call::{Call, CallResult};
 use crate::domain::failure::FailureCode;
 use crate::domain::journal::NewEntry;
-use crate::domain::money::{Charge, Charged};
+use crate::domain::money::{Charge, Charged, dollars};
 use crate::domain::time::Timestamp;
 use crate::runtime::ports::{PendingCall, Performed};
 use crate::services::prices::STATION_PROVIDER;
@@ -96,14 +96,6 @@ pub(super) enum Afford {
     InLine,
     /// There is not, for this reason.
     No(String),
-}
-
-/// `$1.25`, with as many places as there are.
-pub(in super::super) fn dollars(micros: u64) -> String {
-    let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
-    let kept = text.trim_end_matches('0');
-    let places = kept.len().max(text.len() - 4);
-    format!("${}", text.get(..places).unwrap_or(&text))
 }
 
 impl Caller {
@@ -417,18 +409,4 @@ fn note_whole(tx: &Tx<'_>, app: &App, payer: &Payer, item: Item, (segment, tries
         tries,
     };
     ledger::note(tx, payer, &key, &item, cost, now)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn money_is_written_with_at_least_two_places() {
-        assert_eq!(dollars(1_000_000), "$1.00");
-        assert_eq!(dollars(100_000), "$0.10");
-        assert_eq!(dollars(1_234_560), "$1.23456");
-        assert_eq!(dollars(1), "$0.000001");
-        assert_eq!(dollars(0), "$0.00");
-    }
 }

@@ -30,6 +30,7 @@ use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::hex;
 use crate::domain::id::RunId;
 use crate::domain::journal::{NewEntry, Payload, Phase};
+use crate::domain::money::dollars;
 use crate::domain::run::{Hold, RunState};
 use crate::domain::time::Timestamp;
 use crate::net::Trail;
@@ -261,7 +262,7 @@ impl RunPort {
             let text = format!(
                 "the budget “{}” of {} is used up; it goes on when that is raised or begins anew",
                 budget.name,
-                money::dollars(budget.limit_at(now))
+                dollars(budget.limit_at(now))
             );
             let meta = json!({ "hold": Hold::Budget, "budget": budget.id, "name": budget.name, "wanted_micros": over.wanted_micros, "message": text });
             let seq = runs::holds::by_budget(tx, caller.org, (caller.run, caller.fence), meta, now)?;
@@ -531,7 +532,11 @@ impl Port for RunPort {
     fn finish(&self, intended: Intended, mut performed: Performed, at: Timestamp) -> BoxFuture<'_, Result<CallResult, PortError>> {
         Box::pin(async move {
             let ended = try_of(&intended);
-            let Intended { pending, tries, reserved_micros } = intended;
+            let Intended {
+                pending,
+                tries,
+                reserved_micros,
+            } = intended;
             let PendingCall { call, mut entry, .. } = pending;
             self.under_way.end(ended, &mut performed.charged);
             let (due, spent) = money::due(&self.app, self.caller.scope(), &call, reserved_micros, &performed, at);

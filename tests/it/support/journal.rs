@@ -116,7 +116,7 @@ pub fn artifacts(db: &Connection, run: &str) -> Vec<(String, String, String)> {
 
 /// State, cost, reservation and whether it was a guess, of each try of each paid call.
 pub fn ledger(db: &Connection, run: &str) -> Vec<(String, i64, i64, bool)> {
-    let sql = "SELECT state, cost_micros, reserved_micros, estimated FROM ledger WHERE run_id = ?1 ORDER BY segment, call, sub, try";
+    let sql = "SELECT state, cost_micros, reserved_micros, estimated FROM ledger WHERE run_id = ?1 AND kind = 'model' ORDER BY segment, call, sub, try";
     rows(db, sql, [run], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
 }
 
