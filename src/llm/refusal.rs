@@ -161,8 +161,18 @@ fn meaning(host: &str, status: u16, words: &Words) -> Failure {
 
 fn retry_after(header: &impl Fn(&str) -> Option<String>) -> Option<Duration> {
     let number = |name: &str| header(name)?.trim().parse::<f64>().ok();
-    let seconds = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number("retry-after"))?;
-    Duration::try_from_secs_f64(seconds).ok()
+    let seconds = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number("retry-after"));
+    match seconds {
+        Some(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        None => until_date(header),
+    }
+}
+
+/// From the server's own time to the date that it names.
+fn until_date(header: &impl Fn(&str) -> Option<String>) -> Option<Duration> {
+    let date = |name: &str| jiff::fmt::rfc2822::parse(header(name)?.trim()).ok();
+    let (until, now) = (date("retry-after")?.timestamp(), date("date")?.timestamp());
+    Duration::try_from(until.duration_since(now)).ok()
 }
 
 fn short(text: &str) -> String {
@@ -213,6 +223,8 @@ mod tests {
         assert_eq!((milliseconds.again, milliseconds.after), (true, Some(Duration::from_millis(250))));
         assert_eq!(milliseconds.failure.retry_after_ms, Some(250));
         assert_eq!(read(529, &[("retry-after", "2")], "").after, Some(Duration::from_secs(2)));
+        let dated = [("retry-after", "Sat, 21 Nov 2026 10:00:30 GMT"), ("date", "Sat, 21 Nov 2026 10:00:00 GMT")];
+        assert_eq!(read(503, &dated, "").after, Some(Duration::from_secs(30)));
         let never = read(529, &[("x-should-retry", "false")], "");
         assert!(never.failure.retryable && !never.again);
         assert!(read(409, &[], "").again && read(408, &[], "").again && !read(400, &[], "").again);

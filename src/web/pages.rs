@@ -57,7 +57,7 @@ fn shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<S
 
 /// The frame of a page of the settings: of the organization, and for station admins of the station.
 fn settings_shell(state: &State, request: &HttpRequest, known: &Known, title: impl Into<String>, here: &str) -> Shell {
-    let pages: [(&str, &str, Permission); 15] = [
+    let pages: [(&str, &str, Permission); 16] = [
         ("/settings", "Organization", Permission::OrgRead),
         ("/settings/workspaces", "Workspaces", Permission::OrgRead),
         ("/settings/members", "Members", Permission::OrgRead),

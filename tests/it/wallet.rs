@@ -234,7 +234,7 @@ async fn a_killed_station_has_spent_no_more_than_it_was_told_to() {
     );
     let key = place.init().await;
     let mut serving = place.serve().await;
-    let client = serving.http().bearer(&key);
+    let client = serving.client(&key);
     let manifest = format!("{}{GRANT}", manifest("asker", "1.0.0"));
     let fields: [(&str, &[u8]); 2] = [("manifest", manifest.as_bytes()), ("code", ASKER.as_bytes())];
     client.upload(&format!("{WORKSPACE}/agents"), &fields).await.expect(201);
@@ -249,7 +249,7 @@ async fn a_killed_station_has_spent_no_more_than_it_was_told_to() {
         serving.kill().await;
         serving = place.serve().await;
     }
-    let client = serving.http().bearer(&key);
+    let client = serving.client(&key);
     let mut codes = std::collections::BTreeMap::new();
     for id in &ids {
         let run = end(&client, id).await;

@@ -14,7 +14,7 @@ use crate::domain::id::ChannelId;
 use crate::domain::notification::{ChannelKind, Tone};
 use crate::domain::permission::Role;
 use crate::domain::time::Timestamp;
-use crate::net::Request;
+use crate::net::{Request, Trail};
 use crate::net::mail::Letter;
 use crate::services::{App, Error};
 use crate::store::channels;
@@ -217,6 +217,9 @@ async fn send(app: &App, channel: &Channel, message: &Message<'_>) -> Result<(),
         headers.push(("webhook-signature".to_owned(), signature));
     }
     let own = Url::parse(&sealed.url).map_err(|_| Failed::new("its address cannot be read"))?;
+    // What it carries goes where somebody said, and nowhere else; and as the address itself is a secret, never in the clear.
+    let own_origin = |_: &str, url: &Url| url.origin() == own.origin();
+    let trail = Trail::default();
     let request = Request {
         method: "POST",
         url: &sealed.url,
@@ -224,8 +227,9 @@ async fn send(app: &App, channel: &Channel, message: &Message<'_>) -> Result<(),
         body: Some(body),
         timeout: TIMEOUT,
         body_bytes_max: ANSWER_BYTES_MAX,
-        // What it carries goes where somebody said, and nowhere else.
-        allow: &|_, url| url.origin() == own.origin(),
+        allow: &own_origin,
+        secrets: Some(&own_origin),
+        trail: &trail,
     };
     let answer = app.client.send(request).await.map_err(Failed::new)?;
     match answer.status {

@@ -25,7 +25,6 @@ use super::secrets::RunSecrets;
 use super::under_way::{UnderWay, try_of};
 use super::{effects, money, summary};
 use crate::domain::call::{Call, CallResult};
-use crate::domain::chat::ChatRequest;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::hex;
 use crate::domain::id::RunId;

@@ -252,7 +252,6 @@ mod tests {
                 host: "example.com".to_owned(),
                 path: String::new(),
                 methods: vec!["GET".to_owned()],
-                path: String::new(),
                 idempotency_header: None,
                 approval: crate::domain::manifest::AskFirst::default(),
             }],

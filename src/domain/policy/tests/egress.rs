@@ -114,7 +114,7 @@ fn a_tool_is_decided_as_itself_and_as_the_call_it_stands_for() {
     let allowing = of_org(vec![rule(
         "sums",
         Effect::Allow,
-        What::Tool(rules::Names {
+        What::Tool(Names {
             names: vec!["*".to_owned()],
         }),
     )]);
@@ -126,7 +126,7 @@ fn a_tool_is_decided_as_itself_and_as_the_call_it_stands_for() {
     let denying = of_org(vec![rule(
         "none",
         Effect::Deny,
-        What::Tool(rules::Names {
+        What::Tool(Names {
             names: vec!["http_*".to_owned()],
         }),
     )]);
