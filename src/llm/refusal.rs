@@ -223,7 +223,10 @@ mod tests {
         assert_eq!((milliseconds.again, milliseconds.after), (true, Some(Duration::from_millis(250))));
         assert_eq!(milliseconds.failure.retry_after_ms, Some(250));
         assert_eq!(read(529, &[("retry-after", "2")], "").after, Some(Duration::from_secs(2)));
-        let dated = [("retry-after", "Sat, 21 Nov 2026 10:00:30 GMT"), ("date", "Sat, 21 Nov 2026 10:00:00 GMT")];
+        let dated = [
+            ("retry-after", "Sat, 21 Nov 2026 10:00:30 GMT"),
+            ("date", "Sat, 21 Nov 2026 10:00:00 GMT"),
+        ];
         assert_eq!(read(503, &dated, "").after, Some(Duration::from_secs(30)));
         let never = read(529, &[("x-should-retry", "false")], "");
         assert!(never.failure.retryable && !never.again);

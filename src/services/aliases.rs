@@ -47,6 +47,11 @@ pub fn of_settings(app: &App) -> Vec<String> {
     app.models.names().map(str::to_owned).collect()
 }
 
+/// The names that agents of the actor's workspace may use: its aliases and the models of the settings, in order.
+pub fn names(app: &App, actor: &Actor) -> Vec<String> {
+    super::models::names(app, scope(actor))
+}
+
 /// Why agents of the actor's workspace cannot ask under this name; none where they can.
 pub fn trouble(app: &App, actor: &Actor, name: &str) -> Option<String> {
     super::models::find(app, scope(actor), name).err().map(|failure| failure.message)

@@ -59,6 +59,15 @@ pub fn find(app: &App, scope: Scope, name: &str) -> Result<Chain, Failure> {
     Ok(Chain::of(name, linked))
 }
 
+/// The names that agents of a workspace may use, in order: its aliases and the models of the settings.
+pub fn names(app: &App, scope: Scope) -> Vec<String> {
+    let mut names = app.registry.names(scope.workspace);
+    names.extend(app.models.names().map(str::to_owned));
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 /// One link with its price, or why it cannot be asked.
 fn resolve(app: &App, org: OrgId, link: &Link) -> Result<chain::Linked, String> {
     let Some(held) = app.registry.provider(org, &link.provider) else {

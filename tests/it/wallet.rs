@@ -107,7 +107,11 @@ fn number(db: &Connection, sql: &str) -> u64 {
 
 /// What the ledger says was spent; nothing may be reserved any more, and every other sum must say the same.
 fn spent(db: &Connection) -> u64 {
-    assert_eq!(number(db, "SELECT count(*) FROM ledger WHERE state = 'reserved'"), 0, "nothing stays reserved");
+    assert_eq!(
+        number(db, "SELECT count(*) FROM ledger WHERE state = 'reserved'"),
+        0,
+        "nothing stays reserved"
+    );
     let spent = number(db, "SELECT COALESCE(sum(cost_micros), 0) FROM ledger");
     assert_eq!(number(db, "SELECT COALESCE(sum(cost_micros), 0) FROM spending"), spent, "quarters");
     assert_eq!(number(db, "SELECT COALESCE(sum(cost_micros), 0) FROM runs"), spent, "runs");
@@ -148,10 +152,19 @@ async fn fifty_runs_at_once_spend_exactly_what_the_organization_has() {
     assert_eq!(number(&db, "SELECT spent_micros FROM budget_windows"), 1_000_000);
     // Each threshold is told once.
     let told = client.get("/api/v1/orgs/default/notifications").await.expect(200).json();
-    let titles: Vec<&str> = told["items"].as_array().unwrap().iter().map(|each| each["title"].as_str().unwrap()).collect();
+    let titles: Vec<&str> = told["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|each| each["title"].as_str().unwrap())
+        .collect();
     assert_eq!(
         titles,
-        ["The budget “everything” is used up", "The budget “everything” is at 90 %", "The budget “everything” is at 80 %"]
+        [
+            "The budget “everything” is used up",
+            "The budget “everything” is at 90 %",
+            "The budget “everything” is at 80 %"
+        ]
     );
 }
 
@@ -172,7 +185,10 @@ async fn child_runs_draw_on_what_the_run_above_them_has() {
     assert_eq!(run["output"], json!({ "ok": 10, "refused": 40 }), "{run}");
     let db = journal::open(station.directory());
     assert_eq!(spent(&db), 1_000_000);
-    assert_eq!(number(&db, "SELECT tree_spent_micros FROM runs WHERE parent_run_id IS NULL"), 1_000_000);
+    assert_eq!(
+        number(&db, "SELECT tree_spent_micros FROM runs WHERE parent_run_id IS NULL"),
+        1_000_000
+    );
 }
 
 #[tokio::test]
@@ -276,5 +292,7 @@ async fn until_reserved(database: &std::path::Path) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_mins(1), reserved).await.expect("a call is under way");
+    tokio::time::timeout(Duration::from_mins(1), reserved)
+        .await
+        .expect("a call is under way");
 }

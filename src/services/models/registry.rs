@@ -88,6 +88,13 @@ impl Registry {
         self.current().aliases.get(&(workspace, name.to_owned())).cloned()
     }
 
+    /// The names of a workspace's aliases.
+    pub fn names(&self, workspace: WorkspaceId) -> Vec<String> {
+        let current = self.current();
+        let of_workspace = current.aliases.keys().filter(|(known, _)| *known == workspace);
+        of_workspace.map(|(_, name)| name.clone()).collect()
+    }
+
     /// The organization's provider of this name, else the station's.
     pub fn provider(&self, org: OrgId, name: &str) -> Option<Arc<Held>> {
         let current = self.current();

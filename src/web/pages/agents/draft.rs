@@ -2,6 +2,7 @@
 
 use super::new::Found;
 use crate::domain::form::{self, FIELDS_MAX, Field, FieldKind, OFFERED};
+use crate::domain::limits::AgentLimits;
 use crate::domain::manifest::{AskFirst, Capabilities, HttpGrant, Manifest, RuntimeKind};
 use crate::web::extract::form::Form;
 
@@ -257,6 +258,8 @@ impl Draft {
             ask: asks,
             ..manifest.capabilities
         };
+        // The form's own limit has the agent answer with what it has; this one holds whatever it does.
+        manifest.limits.cost_micros = cost_micros.unwrap_or(AgentLimits::CEILING.cost_micros);
         manifest.form = Some(form::Form {
             instructions: self.instructions.clone(),
             turns,

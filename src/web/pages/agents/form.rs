@@ -9,6 +9,7 @@ use crate::domain::agent::{Agent, AgentVersion};
 use crate::domain::form::{self, OFFERED};
 use crate::domain::manifest::{Finding, Manifest};
 use crate::services::agents::{self, Target, Upload};
+use crate::services::aliases;
 use crate::web::api::Segments;
 use crate::web::context::Context;
 use crate::web::extract::form::Form;
@@ -186,7 +187,7 @@ fn page(
         .manifest(of.base())
         .ok()
         .and_then(|manifest| Some(manifest.form.as_ref()?.source(&manifest)));
-    let mut models: Vec<String> = state.app.models.names().map(str::to_owned).collect();
+    let mut models = aliases::names(&state.app, auth.actor());
     if !draft.model.is_empty() && !models.contains(&draft.model) {
         models.push(draft.model.clone());
     }
