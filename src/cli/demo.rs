@@ -17,6 +17,7 @@ use crate::web;
 
 /// The demo's sign-in link holds for as long as one looks around.
 const LINK_LASTS: Duration = Duration::from_hours(12);
+
 pub async fn demo(config: Config) -> anyhow::Result<Exit> {
     config.validate()?;
     crate::telemetry::init(&quiet(&config), std::sync::Arc::new(crate::domain::time::SystemClock))?;
