@@ -85,11 +85,12 @@ pub async fn permanent(config: Config, store: Store, own_address: Option<SocketA
     let models = Models::from_settings(&config.models)?;
     let cache_dir = Some(config.cache_dir());
     let master_key = config.master_key().clone();
-    assemble(config, store, models, cache_dir, master_key, own_address).await
+    assemble(config, clock(), store, models, cache_dir, master_key, own_address).await
 }
 
 async fn assemble(
     config: Config,
+    clock: SharedClock,
     store: Store,
     models: Models,
     cache_dir: Option<PathBuf>,
@@ -104,7 +105,7 @@ async fn assemble(
     let executable = std::env::current_exe().context("this program cannot find its own file, which it needs to compile agents")?;
     Ok(App::new(Parts {
         config,
-        clock: clock(),
+        clock,
         store,
         models,
         client,
@@ -117,6 +118,11 @@ async fn assemble(
 
 /// A throw-away station that takes runs at once. Without a configured model, answers come from the built-in script.
 pub async fn temporary(config: Config) -> anyhow::Result<Station> {
+    temporary_by(config, clock()).await
+}
+
+/// The same, by a clock of the caller's.
+pub async fn temporary_by(config: Config, clock: SharedClock) -> anyhow::Result<Station> {
     let directory = tempfile::Builder::new()
         .prefix("agentstation-")
         .tempdir()
@@ -125,7 +131,7 @@ pub async fn temporary(config: Config) -> anyhow::Result<Station> {
         synchronous: Synchronous::Off,
         ..store::Options::new(directory.path())
     };
-    let store = Store::open(options, clock())?;
+    let store = Store::open(options, Arc::clone(&clock))?;
     let mut models = Models::from_settings(&config.models)?;
     if models.names().next().is_none() {
         let scripted = Scripted::parse(&embedded::scripted_rules()).context("the built-in answers")?;
@@ -134,7 +140,7 @@ pub async fn temporary(config: Config) -> anyhow::Result<Station> {
     let cache_dir = config.runtime.cache.clone().or_else(crate::config::user_cache_dir);
     // A key of its own, which goes away with all that it sealed.
     let master_key = KeySource::File(directory.path().join(master_key::FILE));
-    let app = assemble(config, store, models, cache_dir, master_key, None).await?;
+    let app = assemble(config, clock, store, models, cache_dir, master_key, None).await?;
     app.start().await?;
     let password = crate::crypto::token::new()?;
     let owner = FirstOwner {

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::failure::codes;
 use super::manifest::Manifest;
@@ -182,31 +182,30 @@ impl Form {
         found
     }
 
-    /// JSON Schema of the input.
+    /// JSON Schema of the input, its fields in the order of the form.
     pub fn input_schema(&self) -> String {
         let property = |field: &Field| {
             let least = u32::from(field.required);
-            let schema = match field.kind {
-                FieldKind::Text => json!({ "type": "string", "title": field.title, "minLength": least }),
-                FieldKind::LongText => json!({ "type": "string", "title": field.title, "format": "textarea", "minLength": least }),
-                FieldKind::Number => json!({ "type": "number", "title": field.title }),
-                FieldKind::YesNo => json!({ "type": "boolean", "title": field.title, "default": false }),
+            let more = match field.kind {
+                FieldKind::Text => format!("\"type\": \"string\", \"minLength\": {least}"),
+                FieldKind::LongText => format!("\"type\": \"string\", \"format\": \"textarea\", \"minLength\": {least}"),
+                FieldKind::Number => "\"type\": \"number\"".to_owned(),
+                FieldKind::YesNo => "\"type\": \"boolean\", \"default\": false".to_owned(),
             };
-            (field.name.clone(), schema)
+            format!("    {}: {{ \"title\": {}, {more} }}", quoted(&field.name), quoted(&field.title))
         };
-        let required: Vec<&str> = self
+        let properties: Vec<String> = self.fields.iter().map(property).collect();
+        let required: Vec<String> = self
             .fields
             .iter()
             .filter(|field| field.required)
-            .map(|field| field.name.as_str())
+            .map(|field| quoted(&field.name))
             .collect();
-        let schema = json!({
-            "type": "object",
-            "required": required,
-            "additionalProperties": false,
-            "properties": Value::Object(self.fields.iter().map(property).collect::<Map<_, _>>()),
-        });
-        format!("{schema:#}\n")
+        format!(
+            "{{\n  \"type\": \"object\",\n  \"required\": [{}],\n  \"additionalProperties\": false,\n  \"properties\": {{\n{}\n  }}\n}}\n",
+            required.join(", "),
+            properties.join(",\n")
+        )
     }
 
     /// The agent's source. `manifest` is the one that this form is in.

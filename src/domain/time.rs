@@ -97,9 +97,44 @@ impl Clock for SimClock {
     }
 }
 
+/// The machine's clock, put back by some time that it catches up with when it is told to.
+#[derive(Debug)]
+pub struct PutBack(AtomicI64);
+
+impl PutBack {
+    pub fn by(by: Duration) -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(i64::try_from(by.as_millis()).unwrap_or(0))))
+    }
+
+    /// Goes forward by this, at most to the machine's own time.
+    pub fn catch_up(&self, by: Duration) {
+        let ms = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        let left = |behind: i64| Some(behind.saturating_sub(ms).max(0));
+        _ = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left);
+    }
+}
+
+impl Clock for PutBack {
+    fn now(&self) -> Timestamp {
+        Timestamp(SystemClock.now().0.saturating_sub(self.0.load(Ordering::SeqCst)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_was_put_back_catches_up_and_no_further() {
+        let hour = Duration::from_hours(1);
+        let clock = PutBack::by(hour * 2);
+        let behind = || SystemClock.now().since(clock.now()).as_secs().div_ceil(60);
+        assert_eq!(behind(), 120);
+        clock.catch_up(hour);
+        assert_eq!(behind(), 60);
+        clock.catch_up(hour * 9);
+        assert_eq!(behind(), 0);
+    }
 
     #[test]
     fn a_simulated_clock_moves_only_when_told() {

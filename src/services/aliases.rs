@@ -48,7 +48,7 @@ pub fn of_settings(app: &App) -> Vec<String> {
 }
 
 /// The names that agents of the actor's workspace may use: its aliases and the models of the settings, in order.
-pub fn names(app: &App, actor: &Actor) -> Vec<String> {
+pub fn askable(app: &App, actor: &Actor) -> Vec<String> {
     super::models::names(app, scope(actor))
 }
 

@@ -1,3 +1,5 @@
+use serde_json::json;
+
 use super::super::manifest::{Finding, Manifest};
 use super::*;
 
@@ -54,6 +56,10 @@ fn several_fields_become_lines_of_the_question() {
     );
     let schema: Value = serde_json::from_str(&manifest.form.unwrap().input_schema()).unwrap();
     assert_eq!(schema["required"], json!(["who"]));
+    assert_eq!(
+        schema["properties"]["who"],
+        json!({ "title": "For whom", "type": "string", "minLength": 1 })
+    );
     assert_eq!(schema["properties"]["loud"]["type"], "boolean");
 }
 

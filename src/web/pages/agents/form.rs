@@ -187,7 +187,7 @@ fn page(
         .manifest(of.base())
         .ok()
         .and_then(|manifest| Some(manifest.form.as_ref()?.source(&manifest)));
-    let mut models = aliases::names(&state.app, auth.actor());
+    let mut models = aliases::askable(&state.app, auth.actor());
     if !draft.model.is_empty() && !models.contains(&draft.model) {
         models.push(draft.model.clone());
     }
