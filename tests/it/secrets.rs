@@ -4,12 +4,12 @@ mod rotation;
 
 use std::path::Path;
 
-use actix_web::http::Method;
 use agentstation::domain::permission::{Permission, Role};
 use agentstation::services::runs;
 use agentstation::store::runs::Filter;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;

@@ -7,6 +7,7 @@ use agentstation::domain::money::Price;
 use agentstation::domain::run::{Hold, RunState};
 use agentstation::domain::time::{SimClock, Timestamp};
 use agentstation::llm::{Model, Models, Scripted};
+use reqwest::Method;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
@@ -206,8 +207,9 @@ async fn a_run_that_a_budget_holds_goes_on_when_it_is_raised_and_costs_nothing_m
     assert_eq!(end(&client, &free).await["output"], json!({ "ok": 3 }));
     let shown = client.get(&format!("{BUDGETS}/{budget}")).await.expect(200).json();
     assert_eq!(shown["held"], json!(1), "{shown}");
+    let raised = json!({ "limit_micros": 200_000 }).to_string().into_bytes();
     client
-        .patch(&format!("{BUDGETS}/{budget}"), &json!({ "limit_micros": 200_000 }))
+        .send(Method::PATCH, &format!("{BUDGETS}/{budget}"), Some("application/json"), raised)
         .await
         .expect(200);
     assert_eq!(end(&client, &held).await["output"], json!({ "ok": 1 }));
