@@ -283,7 +283,7 @@ impl Config {
         if !mail.from.as_ref().is_some_and(|from| from.contains('@')) {
             return refuse("set from to the address that mail is sent from, such as station@example.com");
         }
-        if mail.user.is_some() && mail.tls == settings::MailTls::None && mail.host.as_deref().is_some_and(|host| !is_this_machine(host)) {
+        if mail.user.is_some() && mail.tls == settings::MailTls::None && !mail.is_on_this_machine() {
             return refuse("the password would cross the network in the clear: set tls to starttls or tls");
         }
         Ok(())
@@ -457,11 +457,6 @@ fn api_key<'a>(model: &Model, variable: &impl Fn(&str) -> Option<&'a str>) -> Ap
         );
     }
     model.api_key_file.as_deref().map_or(ApiKey::None, secret_file)
-}
-
-/// Whether a mail server's name is this very machine's.
-fn is_this_machine(host: &str) -> bool {
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn mail_password<'a>(mail: &settings::Mail, variable: &impl Fn(&str) -> Option<&'a str>) -> ApiKey {

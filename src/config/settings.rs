@@ -1,7 +1,7 @@
 //! The settings, one struct per concern, as they stand in `agentstation.toml`. Units are in the names.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -336,6 +336,13 @@ pub struct Mail {
 }
 
 impl Mail {
+    /// Whether the server is this very machine, so that nothing crosses a network.
+    pub fn is_on_this_machine(&self) -> bool {
+        self.host
+            .as_deref()
+            .is_some_and(|host| host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()))
+    }
+
     /// Where the server listens.
     pub fn port(&self) -> u16 {
         self.port.unwrap_or(match self.tls {

@@ -119,7 +119,7 @@ pub async fn resend(app: &App, actor: &Actor, id: InvitationId, origin: Origin) 
 
 /// The link of an invitation, which is also mailed where the station sends mail.
 fn sent(app: &App, by: &Actor, invitation: Invitation, token: &str) -> Invited {
-    let link = format!("{}/invitation?token={token}", app.config.server.origin());
+    let link = format!("{}/invitation?token={token}", app.public_origin());
     mail::invitation(app, &invitation.email, &invitation.org_name, &by.name, &link);
     Invited { invitation, link }
 }

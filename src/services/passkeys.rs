@@ -62,7 +62,7 @@ pub async fn begin(app: &App, person: Person, site: &Site) -> Result<Asked, Erro
     let (user, known) = found.await?;
     let user = user.ok_or(Error::NotFound("the user"))?;
     if known.len() >= PASSKEYS_MAX as usize {
-        return Err(enough());
+        return Err(Error::Conflict(enough()));
     }
     let known: Vec<String> = known.into_iter().map(|passkey| passkey.credential).collect();
     let holder = Holder {
@@ -103,9 +103,7 @@ pub async fn finish(app: &App, person: Person, site: &Site, name: &str, answered
     let notice = origin.clone();
     let kept = app.store.write(move |tx| {
         if passkeys::count(tx, new.principal)? >= PASSKEYS_MAX {
-            return Err(store::Error::Conflict(format!(
-                "there are {PASSKEYS_MAX} passkeys already: remove one first"
-            )));
+            return Err(store::Error::Conflict(enough()));
         }
         passkeys::insert(tx, &new, &registered.credential_id)?;
         let record = record_of(person, "passkey.add", &new.id.to_string(), origin);
@@ -246,8 +244,8 @@ fn checked_name(name: &str) -> Result<String, Error> {
     Ok(name.to_owned())
 }
 
-fn enough() -> Error {
-    Error::Conflict(format!("there are {PASSKEYS_MAX} passkeys already: remove one first"))
+fn enough() -> String {
+    format!("there are {PASSKEYS_MAX} passkeys already: remove one first")
 }
 
 fn too_late() -> Error {

@@ -311,7 +311,7 @@ fn mail(config: &Config) -> Finding {
         );
     };
     let server = format!("{host}:{}", mail.port());
-    match (mail.tls, matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1")) {
+    match (mail.tls, mail.is_on_this_machine()) {
         (MailTls::None, false) => Finding::warning(
             what,
             format!("{server}, in the clear: links to accounts can be read on their way"),

@@ -81,6 +81,7 @@ pub struct SignedIn(pub Rc<Known>);
 /// The route is for anyone who is signed in with a browser and has proved within [`PROOF_LASTS`] who they are.
 #[derive(Debug)]
 pub struct ProvedSignedIn(pub Rc<Known>);
+
 /// The route is for any member, with a browser or a key of whatever scopes.
 #[derive(Debug)]
 pub struct Member(pub Rc<Known>);
@@ -122,11 +123,7 @@ impl Person {
     /// # Errors
     /// `proof_required`
     pub fn has_proved(&self, now: Timestamp) -> Result<(), Problem> {
-        if now.since(self.proved_at) < PROOF_LASTS {
-            Ok(())
-        } else {
-            Err(proof_required())
-        }
+        check_recent(self.proved_at, now)
     }
 }
 
@@ -207,33 +204,34 @@ impl<P: Grants> FromRequest for Proved<P> {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(permitted(request, P::PERMISSION).and_then(|known| {
-            let now = request.app_data::<web::Data<State>>().map(|state| state.app.clock.now());
-            match (known.proved_at, now) {
-                (Some(at), Some(now)) if now.since(at) >= PROOF_LASTS => {
-                    request.extensions_mut().insert(Denial {
-                        permission: P::PERMISSION,
-                        why: "proof",
-                    });
-                    Err(proof_required())
-                }
-                _ => Ok(Self {
-                    known,
-                    permission: PhantomData,
-                }),
-            }
+            check_proof(request, &known).inspect_err(|_| {
+                request.extensions_mut().insert(Denial {
+                    permission: P::PERMISSION,
+                    why: "proof",
+                });
+            })?;
+            Ok(Self {
+                known,
+                permission: PhantomData,
+            })
         }))
     }
 }
 
-/// Refuses a browser's person whose proof is old.
+/// Refuses a proof that is older than [`PROOF_LASTS`].
+fn check_recent(proved_at: Timestamp, now: Timestamp) -> Result<(), Problem> {
+    if now.since(proved_at) < PROOF_LASTS {
+        Ok(())
+    } else {
+        Err(proof_required())
+    }
+}
+
+/// Refuses a browser's person whose proof is old. A key has none and needs none.
 fn check_proof(request: &HttpRequest, known: &Known) -> Result<(), Problem> {
     let now = request.app_data::<web::Data<State>>().map(|state| state.app.clock.now());
     match (known.proved_at, now) {
-        (Some(at), Some(now)) if now.since(at) >= PROOF_LASTS => Err(Problem::new(
-            ErrorCode::ProofRequired,
-            "This is sensitive, and it is a while since you proved who you are.",
-        )
-        .hint("Confirm it on the page /prove, then do it again.")),
+        (Some(at), Some(now)) => check_recent(at, now),
         _ => Ok(()),
     }
 }
@@ -304,7 +302,7 @@ fn permitted(request: &HttpRequest, permission: Permission) -> Result<Rc<Known>,
 }
 
 /// The answer to somebody who is to prove first who they are.
-pub fn proof_required() -> Problem {
+fn proof_required() -> Problem {
     Problem::new(
         ErrorCode::ProofRequired,
         "This is sensitive, and it is a while since you proved who you are.",
