@@ -2,7 +2,7 @@ use super::test_support::{ask_model, ask_server, limits, message, model, request
 use super::*;
 use crate::domain::chat::{ChatRole, FinishReason};
 use crate::domain::failure::FailureCode;
-use crate::net::test_server::{TestServer, answer, stream};
+use net::test_server::{TestServer, answer, stream};
 
 fn request(content: &str, max_output_tokens: Option<u32>) -> ChatRequest {
     ChatRequest {
@@ -63,7 +63,7 @@ fn writing_the_cache_is_reserved_for_where_it_costs_more() {
     assert!(model.worst_case_micros(&tariff, &request("hello", Some(1))) > plain);
 }
 
-fn openai(text: &str) -> crate::net::test_server::Answer {
+fn openai(text: &str) -> net::test_server::Answer {
     let delta = serde_json::json!({ "choices": [{ "delta": { "content": text }, "finish_reason": "stop" }] });
     let usage = serde_json::json!({ "choices": [], "usage": { "prompt_tokens": 20, "completion_tokens": 5 } });
     stream(&format!("data: {delta}\n\ndata: {usage}\n\ndata: [DONE]\n\n"), true)
@@ -78,7 +78,7 @@ fn with_schema() -> ChatRequest {
     }
 }
 
-async fn structured(answers: Vec<crate::net::test_server::Answer>) -> (Result<Answer, Failed>, String, TestServer) {
+async fn structured(answers: Vec<net::test_server::Answer>) -> (Result<Answer, Failed>, String, TestServer) {
     let server = TestServer::start(answers).await;
     let (outcome, text) = ask_server(ProviderKind::Openai, &server, &with_schema(), Duration::from_secs(10)).await;
     (outcome, text, server)
@@ -155,7 +155,7 @@ async fn a_refusal_and_a_reply_that_was_cut_off_are_not_asked_for_again() {
 async fn a_call_that_is_given_up_leaves_what_it_has_used() {
     let hang =
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"Good day to\"}}]}\n\n";
-    let server = TestServer::start(vec![crate::net::test_server::Answer::Hang(hang.into())]).await;
+    let server = TestServer::start(vec![net::test_server::Answer::Hang(hang.into())]).await;
     let model = model(ProviderKind::Openai, &server.url("/v1"), ApiKey::None, limits());
     let so_far = SoFar::default();
     let (mut heard, request) = (false, hello());

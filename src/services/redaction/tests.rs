@@ -98,7 +98,7 @@ fn a_secret_is_found_however_it_is_written_and_nothing_else_is_touched() {
         let clean = redactor.text(&format!("before {text} after")).unwrap_or_default();
         let (before, after) = clean.split_once("[secret token]").unwrap_or_else(|| panic!("{text}: {clean}"));
         // In base64, digits of the bytes beside it may be left.
-        let is_left = |text: &str| text.len() <= 4 && text.bytes().all(|byte| is_base64(byte) || byte == b'=');
+        let is_left = |text: &str| text.trim_end_matches('=').len() <= 4 && text.trim_end_matches('=').bytes().all(is_base64);
         let fits = before.strip_prefix("before ").is_some_and(|left| is_left(left.trim_matches('"')));
         assert!(
             fits && after.strip_suffix(" after").is_some_and(|left| is_left(left.trim_matches('"'))),
