@@ -320,7 +320,10 @@ async fn every_example_passes_its_check() {
     let place = Place::new();
     for entry in fs::read_dir("examples/agents").unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        assert_eq!(place.run(&["agent", "check", &example(&name)]).await.expect(0).stdout, "", "{name}");
+        let said = place.run(&["agent", "check", &example(&name)]).await.expect(0).stdout;
+        // An example may be one whose writes a person decides about.
+        let others: Vec<_> = said.lines().filter(|line| !line.contains("warning: it has private data")).collect();
+        assert!(others.is_empty(), "{name}: {said}");
     }
 }
 

@@ -21,7 +21,7 @@ const KEY: &str = "sk-test-0123456789abcdef";
 const ASKER: &str = "export default async function run(input, station) {
   try {
     const reply = await station.models.chat({ model: input.model ?? 'default', messages: [{ role: 'user', content: 'Hi' }], maxOutputTokens: 400, ...input.more });
-    return { content: reply.content, usage: reply.usage, costMicros: reply.costMicros };
+    return { content: reply.content, usage: reply.usage };
   } catch (error) {
     return { code: error.code, message: error.message };
   }
@@ -230,7 +230,7 @@ async fn a_call_costs_the_hand_worked_figure_in_either_dialect() {
     let said = station.run(&agent, &json!({ "model": "two/gpt-4o" })).await.succeeded();
     // 600 * 2.5 + 400 * 1.25 + 200 * 10 micro-dollars: $0.004.
     assert_eq!(
-        (&said["costMicros"], &said["content"]),
+        (&said["usage"]["costMicros"], &said["content"]),
         (&json!(4_000), &json!("Grüße – こんにちは 🌍")),
         "{said}"
     );
@@ -245,7 +245,7 @@ async fn a_call_costs_the_hand_worked_figure_in_either_dialect() {
     let run = ended.run.id;
     let said = ended.succeeded();
     // 600 * 3 + 400 * 0.3 + 100 * 3.75 + 200 * 15 micro-dollars.
-    assert_eq!(said["costMicros"], 5_295, "{said}");
+    assert_eq!(said["usage"]["costMicros"], 5_295, "{said}");
     let (provider, model, input, read, write, output, cost, estimated) = line(&station, run);
     assert_eq!((provider.as_str(), model.as_str()), ("anthropic", "claude-sonnet-4-5-20250929"));
     assert_eq!((input, read, write, output, cost, estimated), (600, 400, 100, 200, 5_295, false));
@@ -345,7 +345,7 @@ async fn what_has_no_price_and_is_not_free_is_not_asked() {
         json!({ "provider": "one", "model": "unheard-*", "prices": { "input_micros": 1_000_000, "output_micros": 2_000_000 }, "from": 0 });
     http.post("/api/v1/orgs/default/prices", &price).await.expect(201);
     let said = station.run(&agent, &json!({})).await.succeeded();
-    assert_eq!(said["costMicros"], 20, "{said}");
+    assert_eq!(said["usage"]["costMicros"], 20, "{said}");
     station.stop().await;
 }
 

@@ -284,7 +284,7 @@ async fn a_secret_goes_where_a_binding_and_the_manifest_let_it_and_nowhere_else(
         .await;
     let other = station.publish(script("other", &grants(&address, "\"token\""), SEND)).await;
     let without = station.publish(script("without", &grants(&address, ""), SEND)).await;
-    let header = |name: &str, value: &str| json!([{ "name": name, "value": value }]);
+    let header = |name: &str, value: &str| json!([[name, value]]);
     let get = |path: &str, headers: Value| json!({ "method": "GET", "url": format!("{base}{path}"), "headers": headers });
     let token = header("Authorization", "Bearer {{secret:token}}");
     let sent = station.run(&sender, &get("/api/x", token.clone())).await.succeeded();
@@ -471,7 +471,7 @@ async fn only_a_station_admin_points_a_secret_to_the_stations_machine() {
     theirs.submit(&format!("/settings/secrets/{id}"), &fields).await.expect(403);
     let agent = station.publish(script("sender", &grants(&address, "\"outside\""), SEND)).await;
     let request =
-        json!({ "method": "GET", "url": format!("http://{address}/x"), "headers": [{ "name": "x-key", "value": "{{secret:outside}}" }] });
+        json!({ "method": "GET", "url": format!("http://{address}/x"), "headers": [["x-key", "{{secret:outside}}"]] });
     assert_eq!(station.run(&agent, &request).await.succeeded()["status"], 200);
     assert!(asked.recv().await.unwrap().contains("x-key: outside-0123456789"));
     files_have_none(station.directory(), &["outside-0123456789"]).await;
@@ -495,7 +495,7 @@ async fn without_the_master_key_calls_with_secrets_say_which_key_is_missing_and_
         .start()
         .await;
     let request =
-        |value: &str| json!({ "method": "GET", "url": format!("http://{address}/x"), "headers": [{ "name": "x-key", "value": value }] });
+        |value: &str| json!({ "method": "GET", "url": format!("http://{address}/x"), "headers": [["x-key", value]] });
     assert_eq!(station.run(&agent, &request("none")).await.succeeded()["status"], 200);
     let said = station.run(&agent, &request("{{secret:token}}")).await.succeeded();
     let message = said["message"].as_str().unwrap();

@@ -115,7 +115,7 @@ fn refused(code: FailureCode, text: impl Into<String>) -> Failure {
 }
 
 /// Why a request cannot carry the secrets that it names, wherever they are bound to.
-fn misplaced(app: &App, request: &HttpRequest, url: &Url) -> Option<Failure> {
+fn misplaced(request: &HttpRequest) -> Option<Failure> {
     let names = |text: &str| placeholder::secrets(text).next().is_some();
     let wrong = |text: &str| Some(refused(FailureCode::Invalid, text));
     if names(&request.url) {
@@ -133,24 +133,7 @@ fn misplaced(app: &App, request: &HttpRequest, url: &Url) -> Option<Failure> {
     {
         return wrong("only a body of text can hold a secret");
     }
-    if url.scheme() != "https" && !is_opened(app, url) {
-        return wrong("a secret goes over https:// only, or to an address that the operator has opened");
-    }
     None
-}
-
-/// Whether plain HTTP ends at an address that the operator has opened. Where public addresses are closed to it the client sees to that.
-fn is_opened(app: &App, url: &Url) -> bool {
-    let outbound = &app.config.outbound;
-    if url.scheme() != "http" {
-        return false;
-    }
-    let address = match url.host() {
-        Some(url::Host::Ipv4(ip)) => std::net::IpAddr::V4(ip),
-        Some(url::Host::Ipv6(ip)) => std::net::IpAddr::V6(ip),
-        _ => return !outbound.allow_http,
-    };
-    outbound.open_cidrs.iter().any(|range| range.contains(address))
 }
 
 impl RunSecrets {
@@ -238,7 +221,7 @@ impl RunSecrets {
         }
         let url =
             Url::parse(&request.url).map_err(|error| refused(FailureCode::Invalid, format!("the address cannot be read: {error}")))?;
-        if let Some(failure) = misplaced(app, request, &url) {
+        if let Some(failure) = misplaced(request) {
             return Err(failure);
         }
         let mut known: Vec<(String, Secret)> = Vec::new();

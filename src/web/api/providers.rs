@@ -285,6 +285,7 @@ async fn removed(state: &State, actor: &Actor, of: Of, segments: &Segments, requ
 }
 
 async fn tested(state: &State, actor: &Actor, of: Of, segments: &Segments, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+    check_header_token(request)?;
     let tested = providers::test(&state.app, actor, of, segments.provider()?, Context::origin(request)).await?;
     Ok(HttpResponse::Ok().json(TestedBody::from(tested)))
 }
