@@ -3,6 +3,7 @@
 mod pages;
 
 use agentstation::domain::id::RunId;
+use agentstation::domain::permission::Permission;
 use agentstation::domain::run::RunState;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -120,9 +121,10 @@ async fn an_organizations_provider_reaches_no_inside_address_and_the_stations_ow
         assert!(refused.body.contains("/base_url"), "{address}: {}", refused.body);
     }
     let body = json!({ "name": "inside", "preset": "ollama", "base_url": server.url("/v1") });
-    let made = http.post("/api/v1/station/providers", &body).await.expect(201).json();
+    let admin = station.nobody().bearer(&station.scoped_key(&[Permission::StationManage]).await);
+    let made = admin.post("/api/v1/station/providers", &body).await.expect(201).json();
     let test = format!("/api/v1/station/providers/{}/test", made["id"].as_str().unwrap());
-    let tested = http.post(&test, &json!({})).await.expect(200).json();
+    let tested = admin.post(&test, &json!({})).await.expect(200).json();
     assert_eq!(
         (&tested["ok"], &tested["provider"]["models"]),
         (&json!(true), &json!(["tiny"])),

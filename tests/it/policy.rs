@@ -306,7 +306,7 @@ async fn a_secret_that_is_not_there_is_never_sent_as_its_name() {
         said[0]
             .as_str()
             .unwrap()
-            .starts_with("not_found: the request names the secret “token”"),
+            .starts_with("not_found: the station has no secret “token”"),
         "{}",
         said[0]
     );

@@ -1,12 +1,11 @@
 //! Secrets: sent where they are bound, found nowhere afterwards, and sealed by keys that can be replaced.
 
+mod planted;
 mod rotation;
 
 use std::path::Path;
 
 use agentstation::domain::permission::{Permission, Role};
-use agentstation::services::runs;
-use agentstation::store::runs::Filter;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use reqwest::Method;
@@ -146,13 +145,24 @@ fn answer(path: &str, asked: &str) -> Vec<u8> {
     }
 }
 
+/// One whose policy lets writes go without a question, whatever an agent has besides.
 async fn station() -> TestStation {
-    TestStation::builder()
+    let station = TestStation::builder()
         .outbound(Site::reachable())
         .setting("AGENTSTATION_OUTBOUND_OPEN_CIDRS", "127.0.0.0/8")
         .setting("AGENTSTATION_SECRET_OUTSIDE", "outside-0123456789")
         .start()
+        .await;
+    allow_writes(&station.owner()).await;
+    station
+}
+
+async fn allow_writes(http: &Http) {
+    let rule = json!({ "id": "writes", "effect": "allow", "what": { "http": { "hosts": ["*"], "methods": ["PUT", "POST"] } } });
+    let body = json!({ "rules": [rule] }).to_string().into_bytes();
+    http.send(Method::PUT, "/api/v1/orgs/default/policy", Some("application/json"), body)
         .await
+        .expect(200);
 }
 
 const SECRETS: &str = "/api/v1/orgs/default/secrets";
@@ -174,94 +184,12 @@ fn grants(address: &std::net::SocketAddr, secrets: &str) -> String {
     )
 }
 
-const LEAK: &str = "export default async function run(input, station) {
-  const all = [];
-  for (const path of ['/echo', '/redirect', '/away', '/binary', '/error']) {
-    let said;
-    try {
-      said = await station.http.send({ method: path === '/echo' ? 'PUT' : 'GET', url: input.base + path,
-        headers: [{ name: 'X-Key', value: '{{secret:header}}' }, { name: 'Content-Type', value: 'application/json' }],
-        body: path === '/echo' ? '{\"key\":\"{{secret:api.key}}\"}' : undefined });
-    } catch (error) { said = { message: error.message }; }
-    const text = JSON.stringify(said);
-    all.push(text);
-    station.timeline.log('info', text.slice(0, 4000));
-    station.timeline.emit('seen', { text: text.slice(0, 4000) });
-    await station.memory.put('seen' + path, text);
-    await station.artifacts.put('seen' + path.slice(1) + '.txt', text);
-    await station.step(text.slice(0, 100), async () => {});
-  }
-  if (input.fail) throw new Error(all.join(' '));
-  return { all };
-}";
-
 async fn files_have_none(directory: &Path, secrets: &[&str]) {
     for name in ["agentstation.db", "agentstation.db-wal"] {
         if let Ok(bytes) = std::fs::read(directory.join(name)) {
             has_none(name, &bytes, secrets);
         }
     }
-}
-
-#[tokio::test]
-async fn planted_secrets_are_found_nowhere_after_runs_that_try_to_leak_them() {
-    let (address, mut asked) = echo().await;
-    let station = station().await;
-    let http = station.owner();
-    set(&http, SECRETS, "api.key", SECRET, binding(&address)).await;
-    set(&http, SECRETS, "header", HEADER, binding(&address)).await;
-    let agent = station
-        .publish(script("leaky", &grants(&address, "\"api.key\", \"header\""), LEAK))
-        .await;
-    let mut pages = Vec::new();
-    for fail in [false, true] {
-        let id = station
-            .begin(&agent, &json!({ "base": format!("http://{address}"), "fail": fail }))
-            .await;
-        let ended = station.end(id).await;
-        assert_eq!(ended.output.is_some(), !fail, "{:?}", ended.error);
-        pages.push(format!("{:?} {:?} {:?}", ended.output, ended.error, ended.run));
-        pages.push(format!("{:?}", ended.entries));
-        for path in [
-            "",
-            "/events?limit=500",
-            "/artifacts",
-            "/artifacts/seenecho.txt",
-            "/artifacts/seenbinary.txt",
-        ] {
-            pages.push(http.get(&format!("/api/v1/runs/{id}{path}")).await.expect(200).body);
-        }
-        for entry in &ended.entries {
-            pages.push(http.get(&format!("/api/v1/runs/{id}/events/{}", entry.seq)).await.expect(200).body);
-        }
-        let mut browser = station.browser().await;
-        pages.push(browser.get(&format!("/runs/{id}")).await.expect(200).body);
-        pages.push(browser.get("/settings/secrets").await.expect(200).body);
-    }
-    pages.push(http.get(SECRETS).await.expect(200).body);
-    let first = asked.recv().await.unwrap();
-    assert!(first.contains(HEADER) && first.contains(&escaped(SECRET)), "it was sent: {first}");
-    let all = pages.join("\n");
-    assert!(all.contains("[secret header]") && all.contains("[secret api.key]"));
-    has_none("what people and programs read", all.as_bytes(), &[SECRET, HEADER]);
-    files_have_none(station.directory(), &[SECRET, HEADER]).await;
-    let data = station.stop().await;
-    files_have_none(data.path(), &[SECRET, HEADER]).await;
-    // Verifying a run needs no secret, even where the key is gone.
-    std::fs::remove_file(data.path().join("master.key")).unwrap();
-    let station = TestStation::builder().data(data).start().await;
-    assert!(station.app.sealing.trouble().is_some());
-    let actor = station.actor().await;
-    for run in runs::list(&station.app, &actor, Filter::default(), None, 10).await.unwrap() {
-        let verified = station
-            .owner()
-            .post(&format!("/api/v1/runs/{}/verify", run.id), &json!({}))
-            .await
-            .expect(200)
-            .json();
-        assert!(verified["result"].as_str().unwrap().starts_with("identical"), "{verified}");
-    }
-    station.stop().await;
 }
 
 /// Sends one request, and says what came of it.
@@ -344,8 +272,8 @@ async fn a_workspaces_own_secret_goes_first_and_a_new_value_is_sent_from_the_nex
     let http = station.owner();
     set(&http, SECRETS, "token", "of-the-organization", binding(&address)).await;
     let source = "export async function onMessage(message, station) {
-      const answer = await station.http.send({ method: 'GET', url: message.text, headers: [{ name: 'x-key', value: '{{secret:token}}' }] });
-      station.inbox.reply(String(answer.body.text ?? answer.body).slice(0, 4000));
+      const answer = await station.http.send({ method: 'GET', url: message.text, headers: [['x-key', '{{secret:token}}']] });
+      await station.inbox.reply(answer.text().slice(0, 300));
     }";
     let agent = station.publish(script("talker", &grants(&address, "\"token\""), source)).await;
     let id = station.begin(&agent, &json!({})).await;
@@ -470,8 +398,7 @@ async fn only_a_station_admin_points_a_secret_to_the_stations_machine() {
     ];
     theirs.submit(&format!("/settings/secrets/{id}"), &fields).await.expect(403);
     let agent = station.publish(script("sender", &grants(&address, "\"outside\""), SEND)).await;
-    let request =
-        json!({ "method": "GET", "url": format!("http://{address}/x"), "headers": [["x-key", "{{secret:outside}}"]] });
+    let request = json!({ "method": "GET", "url": format!("http://{address}/x"), "headers": [["x-key", "{{secret:outside}}"]] });
     assert_eq!(station.run(&agent, &request).await.succeeded()["status"], 200);
     assert!(asked.recv().await.unwrap().contains("x-key: outside-0123456789"));
     files_have_none(station.directory(), &["outside-0123456789"]).await;
@@ -494,8 +421,7 @@ async fn without_the_master_key_calls_with_secrets_say_which_key_is_missing_and_
         .setting("AGENTSTATION_OUTBOUND_OPEN_CIDRS", "127.0.0.0/8")
         .start()
         .await;
-    let request =
-        |value: &str| json!({ "method": "GET", "url": format!("http://{address}/x"), "headers": [["x-key", value]] });
+    let request = |value: &str| json!({ "method": "GET", "url": format!("http://{address}/x"), "headers": [["x-key", value]] });
     assert_eq!(station.run(&agent, &request("none")).await.succeeded()["status"], 200);
     let said = station.run(&agent, &request("{{secret:token}}")).await.succeeded();
     let message = said["message"].as_str().unwrap();

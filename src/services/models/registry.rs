@@ -136,9 +136,9 @@ pub async fn reach(app: &App, stored: &Stored) -> Result<(), String> {
     match server.check().await {
         Err(net::Error::Denied(why) | net::Error::Invalid(why)) => Err(why),
         // Whether the operator opened it is not known, and a key would be readable on the way.
-        Err(net::Error::Unavailable(why)) if stored.org.is_some() && stored.base_url.starts_with("http://") => {
-            Err(format!("{why}, and http:// is for addresses that the operator has opened: use https://"))
-        }
+        Err(net::Error::Unavailable(why)) if stored.org.is_some() && stored.base_url.starts_with("http://") => Err(format!(
+            "{why}, and http:// is for addresses that the operator has opened: use https://"
+        )),
         Ok(()) | Err(_) => Ok(()),
     }
 }

@@ -145,7 +145,10 @@ impl TestStation {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         };
-        tokio::time::timeout(RUN_WITHIN, said).await.expect("the run replies")
+        match tokio::time::timeout(RUN_WITHIN, said).await {
+            Ok(replies) => replies,
+            Err(_) => panic!("the run replies not {count} times: {:?}", self.entries(id).await),
+        }
     }
 
     /// Waits until a run has started another; returns the first.
