@@ -12,6 +12,7 @@ pub mod budgets;
 pub mod channels;
 pub mod conversation;
 pub mod costs;
+mod csv_table;
 pub mod dead_letters;
 pub mod dispatcher;
 pub mod error;

@@ -10,6 +10,7 @@ use serde_json::json;
 pub use self::shipped::{Shipped, list as shipped};
 use super::access::require;
 use super::audit::STATION;
+pub use super::providers::Of;
 use super::{App, Error, FieldError, audit};
 use crate::domain::id::{OrgId, PriceId};
 use crate::domain::money::Price;
@@ -111,33 +112,6 @@ impl Prices {
 /// The most that one line of the ledger can cost: a billion dollars.
 const COST_MICROS_MAX: u64 = 1_000_000_000_000_000;
 
-/// Whose prices a person means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Of {
-    Org,
-    Station,
-}
-
-impl Of {
-    fn owner(self, actor: &Actor, to_change: bool) -> Result<Option<OrgId>, Error> {
-        match self {
-            Self::Org => {
-                let permission = if to_change {
-                    Permission::ModelsManage
-                } else {
-                    Permission::ModelsRead
-                };
-                require(actor, permission, actor.org, WHAT)?;
-                Ok(Some(actor.org))
-            }
-            Self::Station => {
-                require(actor, Permission::StationManage, actor.org, WHAT)?;
-                Ok(None)
-            }
-        }
-    }
-}
-
 /// A price to be set.
 #[derive(Clone, Debug)]
 pub struct NewPrice {
@@ -154,7 +128,7 @@ pub struct NewPrice {
 /// # Errors
 /// `Forbidden`.
 pub async fn list(app: &App, actor: &Actor, of: Of) -> Result<Vec<Stored>, Error> {
-    let owner = of.owner(actor, false)?;
+    let owner = of.owner(actor, WHAT, false)?;
     Ok(app.store.read(move |reader| rows::list(reader, owner)).await?)
 }
 
@@ -172,7 +146,7 @@ pub async fn of_station(app: &App, actor: &Actor) -> Result<Vec<Stored>, Error> 
 /// # Errors
 /// `Forbidden`, `NotFound`.
 pub async fn get(app: &App, actor: &Actor, of: Of, price: PriceId) -> Result<Stored, Error> {
-    let owner = of.owner(actor, false)?;
+    let owner = of.owner(actor, WHAT, false)?;
     app.store.read(move |reader| rows::get(reader, owner, price)).await.map_err(named)
 }
 
@@ -240,7 +214,7 @@ pub fn problems(provider: &str, model: &str, tariff: &Tariff) -> Vec<FieldError>
 /// # Errors
 /// `Forbidden`; `Invalid` with the fields; `TooLarge` where there are too many.
 pub async fn set(app: &App, actor: &Actor, of: Of, new: NewPrice, origin: Origin) -> Result<(Stored, bool), Error> {
-    let owner = of.owner(actor, true)?;
+    let owner = of.owner(actor, WHAT, true)?;
     let (provider, model, note) = (
         new.provider.trim().to_owned(),
         new.model.trim().to_owned(),
@@ -294,7 +268,7 @@ pub async fn set(app: &App, actor: &Actor, of: Of, new: NewPrice, origin: Origin
 /// # Errors
 /// `Forbidden`, `NotFound`.
 pub async fn remove(app: &App, actor: &Actor, of: Of, price: PriceId, origin: Origin) -> Result<(), Error> {
-    let owner = of.owner(actor, true)?;
+    let owner = of.owner(actor, WHAT, true)?;
     let (actor, now) = (actor.clone(), app.clock.now());
     let removed = app.store.write(move |tx| {
         let before = rows::get(tx, owner, price)?;

@@ -24,7 +24,7 @@ use crate::store::{self, Tx, aliases, providers as rows};
 
 const WHAT: &str = "the provider";
 
-/// Whose providers a person means.
+/// Whose providers, or whose prices of their models, a person means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Of {
     Org,
@@ -32,7 +32,7 @@ pub enum Of {
 }
 
 impl Of {
-    fn owner(self, actor: &Actor, to_change: bool) -> Result<Option<OrgId>, Error> {
+    pub(super) fn owner(self, actor: &Actor, what: &'static str, to_change: bool) -> Result<Option<OrgId>, Error> {
         match self {
             Self::Org => {
                 let permission = if to_change {
@@ -40,11 +40,11 @@ impl Of {
                 } else {
                     Permission::ModelsRead
                 };
-                require(actor, permission, actor.org, WHAT)?;
+                require(actor, permission, actor.org, what)?;
                 Ok(Some(actor.org))
             }
             Self::Station => {
-                require(actor, Permission::StationManage, actor.org, WHAT)?;
+                require(actor, Permission::StationManage, actor.org, what)?;
                 Ok(None)
             }
         }
@@ -90,7 +90,7 @@ pub enum NewKey {
 /// # Errors
 /// `Forbidden`.
 pub async fn list(app: &App, actor: &Actor, of: Of) -> Result<Vec<Stored>, Error> {
-    let owner = of.owner(actor, false)?;
+    let owner = of.owner(actor, WHAT, false)?;
     Ok(app.store.read(move |reader| rows::list(reader, owner)).await?)
 }
 
@@ -118,7 +118,7 @@ pub async fn usable(app: &App, actor: &Actor) -> Result<Vec<Stored>, Error> {
 /// # Errors
 /// `Forbidden`, `NotFound`.
 pub async fn get(app: &App, actor: &Actor, of: Of, provider: ProviderId) -> Result<Stored, Error> {
-    let owner = of.owner(actor, false)?;
+    let owner = of.owner(actor, WHAT, false)?;
     let read = app.store.read(move |reader| rows::get(reader, owner, provider));
     read.await.map_err(named)
 }
@@ -136,7 +136,7 @@ fn named(error: store::Error) -> Error {
 /// # Errors
 /// `Forbidden`; `Invalid` with the fields; `AlreadyExists`; `TooLarge` where there are too many; `Sealed` where a key cannot be kept.
 pub async fn create(app: &App, actor: &Actor, of: Of, new: NewProvider, origin: Origin) -> Result<Stored, Error> {
-    let owner = of.owner(actor, true)?;
+    let owner = of.owner(actor, WHAT, true)?;
     let Some(preset) = Preset::of(&new.preset) else {
         return Err(Error::field("/preset", "choose one of the presets"));
     };
@@ -224,7 +224,7 @@ pub async fn change(
     expected: Option<u32>,
     origin: Origin,
 ) -> Result<Stored, Error> {
-    let owner = of.owner(actor, true)?;
+    let owner = of.owner(actor, WHAT, true)?;
     let before = app
         .store
         .read(move |reader| rows::get(reader, owner, provider))
@@ -308,7 +308,7 @@ fn place(base_url: &str) -> Option<url::Origin> {
 /// # Errors
 /// `Forbidden`, `NotFound`; `Conflict` where aliases of the organization name it, or it was changed in between.
 pub async fn remove(app: &App, actor: &Actor, of: Of, provider: ProviderId, expected: Option<u32>, origin: Origin) -> Result<(), Error> {
-    let owner = of.owner(actor, true)?;
+    let owner = of.owner(actor, WHAT, true)?;
     let (actor, now) = (actor.clone(), app.clock.now());
     let removed = app.store.write(move |tx| {
         let row = rows::get(tx, owner, provider)?;

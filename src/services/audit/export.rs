@@ -11,7 +11,7 @@ use crate::domain::failure::codes;
 use crate::domain::hex;
 use crate::domain::origin::Origin;
 use crate::domain::permission::Actor;
-use crate::services::{App, Error};
+use crate::services::{App, Error, csv_table};
 use crate::store::{Store, audit};
 
 /// Rows that are read at a time.
@@ -86,7 +86,7 @@ impl Export {
         };
         let mut ready = VecDeque::new();
         if format == Format::Csv {
-            ready.push_back(csv_of(|csv| csv.write_record(COLUMNS))?);
+            ready.push_back(csv_table::records(|csv| csv.write_record(COLUMNS))?);
         }
         Ok(Self {
             store,
@@ -135,21 +135,12 @@ fn part(rows: &[Listed], format: Format) -> Result<Vec<u8>, Error> {
             }
             Ok(out)
         }
-        Format::Csv => csv_of(|csv| rows.iter().try_for_each(|row| csv.write_record(cells(row)))),
+        Format::Csv => csv_table::records(|csv| rows.iter().try_for_each(|row| csv.write_record(cells(row)))),
     }
 }
 
 fn internal(error: impl ToString) -> Error {
     Error::Internal(error.to_string())
-}
-
-fn csv_of(write: impl FnOnce(&mut csv::Writer<&mut Vec<u8>>) -> csv::Result<()>) -> Result<Vec<u8>, Error> {
-    let mut out = Vec::new();
-    let mut csv = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(&mut out);
-    write(&mut csv).map_err(internal)?;
-    csv.flush().map_err(internal)?;
-    drop(csv);
-    Ok(out)
 }
 
 /// A row as it is exported; times are RFC 3339 in UTC.
@@ -271,27 +262,5 @@ fn cells(row: &Listed) -> Vec<String> {
         entry.detail.clone(),
         hex::encode(&entry.hash),
     ];
-    all.into_iter().map(harmless).collect()
-}
-
-/// A cell that no spreadsheet takes for a formula.
-fn harmless(cell: String) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']) {
-        format!("'{cell}")
-    } else {
-        cell
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_cell_begins_like_a_formula() {
-        for bad in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"] {
-            assert_eq!(harmless(bad.to_owned()), format!("'{bad}"));
-        }
-        assert_eq!(harmless("key.create".to_owned()), "key.create");
-    }
+    all.iter().map(|text| csv_table::cell(text)).collect()
 }

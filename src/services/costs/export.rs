@@ -10,7 +10,7 @@ use crate::domain::origin::Origin;
 use crate::domain::permission::{Actor, Permission};
 use crate::domain::time::Timestamp;
 use crate::services::access::require;
-use crate::services::{App, Error, audit};
+use crate::services::{App, Error, audit, csv_table};
 use crate::store::dashboard::{self, Filter, Line};
 use crate::store::{Store, audit as log};
 
@@ -69,7 +69,7 @@ pub async fn begin_export(
     app.store.write(move |tx| log::record(tx, record, now)).await?;
     let mut ready = VecDeque::new();
     match format {
-        Format::Csv => ready.push_back(csv_of(|csv| csv.write_record(COLUMNS))?),
+        Format::Csv => ready.push_back(csv_table::records(|csv| csv.write_record(COLUMNS))?),
         Format::Json => ready.push_back(b"[".to_vec()),
     }
     Ok(Export {
@@ -125,7 +125,7 @@ impl Export {
 
     fn part(&mut self, lines: &[Line]) -> Result<Vec<u8>, Error> {
         match self.format {
-            Format::Csv => csv_of(|csv| lines.iter().try_for_each(|line| csv.write_record(cells(line)))),
+            Format::Csv => csv_table::records(|csv| lines.iter().try_for_each(|line| csv.write_record(cells(line)))),
             Format::Json => {
                 let mut out = Vec::new();
                 for line in lines {
@@ -141,15 +141,6 @@ impl Export {
 
 fn internal(error: impl ToString) -> Error {
     Error::Internal(error.to_string())
-}
-
-fn csv_of(write: impl FnOnce(&mut csv::Writer<&mut Vec<u8>>) -> csv::Result<()>) -> Result<Vec<u8>, Error> {
-    let mut out = Vec::new();
-    let mut csv = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(&mut out);
-    write(&mut csv).map_err(internal)?;
-    csv.flush().map_err(internal)?;
-    drop(csv);
-    Ok(out)
 }
 
 /// A line as programs get it; times are RFC 3339 in UTC.
@@ -255,7 +246,7 @@ fn cells(line: &Line) -> [String; 27] {
         line.at.to_string(),
         line.settled_at.map(|at| at.to_string()).unwrap_or_default(),
         line.workspace.clone(),
-        harmless(&line.environment),
+        csv_table::cell(&line.environment),
         line.run.clone(),
         line.agent.clone(),
         line.principal.clone(),
@@ -265,9 +256,9 @@ fn cells(line: &Line) -> [String; 27] {
         line.sub.to_string(),
         line.tries.to_string(),
         line.kind.clone(),
-        harmless(&line.provider),
-        harmless(&line.provider_name),
-        harmless(&line.model),
+        csv_table::cell(&line.provider),
+        csv_table::cell(&line.provider_name),
+        csv_table::cell(&line.model),
         line.corrects.clone().unwrap_or_default(),
         line.state.clone(),
         line.reserved_micros.to_string(),
@@ -280,26 +271,4 @@ fn cells(line: &Line) -> [String; 27] {
         line.output_tokens.to_string(),
         line.quantity.to_string(),
     ]
-}
-
-/// A text that no spreadsheet takes for a formula.
-fn harmless(text: &str) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']) {
-        format!("'{text}")
-    } else {
-        text.to_owned()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_text_begins_like_a_formula() {
-        for bad in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1"] {
-            assert_eq!(harmless(bad), format!("'{bad}"));
-        }
-        assert_eq!(harmless("gpt-4o-mini"), "gpt-4o-mini");
-    }
 }

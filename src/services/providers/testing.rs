@@ -5,7 +5,7 @@ use url::Url;
 
 use super::super::models::server;
 use super::super::{App, Error, secrets};
-use super::{Of, named, record};
+use super::{Of, WHAT, named, record};
 use crate::domain::id::ProviderId;
 use crate::domain::origin::Origin;
 use crate::domain::permission::Actor;
@@ -36,7 +36,7 @@ pub struct Advice {
 /// # Errors
 /// `Forbidden`, `NotFound`. What is wrong with the connection is no error.
 pub async fn test(app: &App, actor: &Actor, of: Of, provider: ProviderId, origin: Origin) -> Result<Tested, Error> {
-    let owner = of.owner(actor, true)?;
+    let owner = of.owner(actor, WHAT, true)?;
     let row = app
         .store
         .read(move |reader| rows::get(reader, owner, provider))

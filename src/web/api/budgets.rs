@@ -1,12 +1,11 @@
 //! Budgets: how each stands, making, changing, raising and removing them, and the runs that wait for their money.
 
-use actix_web::http::header::{self, ETag, EntityTag};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use super::Segments;
+use super::if_match::{expected, tag};
 use crate::domain::budget::{BudgetScope, OnExhausted, Period};
-use crate::domain::error::ErrorCode;
 use crate::domain::time::Timestamp;
 use crate::services::budgets::{self, Change, NewBudget, Shown};
 use crate::web::context::Context;
@@ -96,32 +95,10 @@ impl From<Shown> for BudgetBody {
 }
 
 fn answer(mut response: actix_web::HttpResponseBuilder, shown: Shown) -> HttpResponse {
-    let tag = EntityTag::new_strong(shown.budget.version.to_string());
     response
-        .insert_header(ETag(tag))
+        .insert_header(tag(shown.budget.version))
         .insert_header(("cache-control", "private, no-cache"))
         .json(BudgetBody::from(shown))
-}
-
-/// The version that a change was made from, where the client says so.
-fn expected(request: &HttpRequest) -> Result<Option<u32>, Problem> {
-    let Some(value) = request.headers().get(header::IF_MATCH) else {
-        return Ok(None);
-    };
-    let text = value.to_str().unwrap_or_default().trim();
-    if text == "*" {
-        return Ok(None);
-    }
-    let version = text
-        .strip_prefix('"')
-        .and_then(|text| text.strip_suffix('"'))
-        .and_then(|text| text.parse().ok());
-    version.map(Some).ok_or_else(|| {
-        Problem::new(
-            ErrorCode::Conflict,
-            "If-Match names no version of the budget: read it, and send its ETag, such as \"4\".",
-        )
-    })
 }
 
 fn code<T>(pointer: &str, text: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, Problem> {

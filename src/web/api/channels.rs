@@ -1,14 +1,13 @@
 //! Where an organization's alerts go beside the station.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, ETag, EntityTag, Header as _};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use super::Segments;
 use super::idempotency::shown_once;
+use super::if_match::{expected, tag};
 use crate::config::secret::Secret;
-use crate::domain::error::ErrorCode;
 use crate::domain::id::ChannelId;
 use crate::domain::notification::ChannelKind;
 use crate::domain::time::Timestamp;
@@ -103,30 +102,9 @@ pub fn channel(segments: &Segments) -> Result<ChannelId, Problem> {
     segments.text("channel").parse().map_err(|_| Problem::not_found())
 }
 
-/// The version that a change was made from, where the client says so.
-fn expected(request: &HttpRequest) -> Result<Option<u32>, Problem> {
-    if !request.headers().contains_key(header::IF_MATCH) {
-        return Ok(None);
-    }
-    let unreadable = || {
-        Problem::new(
-            ErrorCode::Conflict,
-            "If-Match names no version of the channel: read it, and send its ETag, such as \"4\".",
-        )
-    };
-    match header::IfMatch::parse(request) {
-        Ok(header::IfMatch::Any) => Ok(None),
-        Ok(header::IfMatch::Items(tags)) => match tags.as_slice() {
-            [tag] if !tag.weak => tag.tag().parse().map(Some).map_err(|_| unreadable()),
-            _ => Err(unreadable()),
-        },
-        Err(_) => Err(unreadable()),
-    }
-}
-
 fn answer(channel: Channel) -> HttpResponse {
     HttpResponse::Ok()
-        .insert_header(ETag(EntityTag::new_strong(channel.version.to_string())))
+        .insert_header(tag(channel.version))
         .insert_header(("cache-control", "private, no-cache"))
         .json(ChannelBody::new(channel, None))
 }

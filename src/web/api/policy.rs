@@ -1,11 +1,10 @@
 //! Policies of organizations and of workspaces: reading, changing, earlier versions, and what would be decided.
 
-use actix_web::http::header::{self, ETag, EntityTag};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
 use super::Segments;
-use crate::domain::error::ErrorCode;
+use super::if_match::{expected, tag};
 use crate::domain::permission::Actor;
 use crate::domain::policy::{Decision, Rule, Rules};
 use crate::domain::time::Timestamp;
@@ -231,42 +230,11 @@ pub struct VersionsQuery {
     pub cursor: Option<String>,
 }
 
-fn tag(version: u32) -> EntityTag {
-    EntityTag::new_strong(version.to_string())
-}
-
 fn answer(stored: Stored) -> HttpResponse {
     HttpResponse::Ok()
-        .insert_header(ETag(tag(stored.version)))
+        .insert_header(tag(stored.version))
         .insert_header(("cache-control", "private, no-cache"))
         .json(PolicyBody::from(stored))
-}
-
-/// The version that the change was made from, where the client says so.
-fn expected(request: &HttpRequest) -> Result<Option<u32>, Problem> {
-    use actix_web::http::header::Header as _;
-    if !request.headers().contains_key(header::IF_MATCH) {
-        return Ok(None);
-    }
-    // What is no version of a policy is not the one that holds.
-    let unreadable = || {
-        Problem::new(
-            ErrorCode::Conflict,
-            "If-Match names no version of the policy: read it, and send its ETag, such as \"4\".",
-        )
-    };
-    match header::IfMatch::parse(request) {
-        Ok(header::IfMatch::Any) => Ok(None),
-        Ok(header::IfMatch::Items(tags)) => {
-            // A weak tag never matches here, and only one version can be the one that was read.
-            let version = match tags.as_slice() {
-                [tag] if !tag.weak => tag.tag().parse().ok(),
-                _ => None,
-            };
-            version.map(Some).ok_or_else(unreadable)
-        }
-        Err(_) => Err(unreadable()),
-    }
 }
 
 async fn get(state: &State, actor: &Actor, of: Of) -> Result<HttpResponse, Problem> {

@@ -2,13 +2,12 @@
 
 mod bodies;
 
-use actix_web::http::header::{self, ETag, EntityTag};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use self::bodies::value_of;
 pub use self::bodies::{BindingBody, ChangeBody, ListQuery, NewBody, SecretBody, ValueBody, VersionBody, WholeBody};
 use super::Segments;
-use crate::domain::error::ErrorCode;
+use super::if_match::{expected, tag};
 use crate::domain::id::SecretId;
 use crate::domain::permission::Actor;
 use crate::domain::secret::Binding;
@@ -26,30 +25,7 @@ fn id_of(segments: &Segments) -> Result<SecretId, Problem> {
 }
 
 fn tagged(info: Info, mut response: actix_web::HttpResponseBuilder) -> HttpResponse {
-    let tag = EntityTag::new_strong(info.version.to_string());
-    response.insert_header(ETag(tag)).json(SecretBody::from(info))
-}
-
-/// The version of the row that a change was made from, where the client says so.
-fn expected(request: &HttpRequest) -> Result<Option<u32>, Problem> {
-    use actix_web::http::header::Header as _;
-    if !request.headers().contains_key(header::IF_MATCH) {
-        return Ok(None);
-    }
-    let unreadable = || {
-        Problem::new(
-            ErrorCode::Conflict,
-            "If-Match names no version of the secret: read it, and send its ETag, such as \"4\".",
-        )
-    };
-    match header::IfMatch::parse(request) {
-        Ok(header::IfMatch::Any) => Ok(None),
-        Ok(header::IfMatch::Items(tags)) => match tags.as_slice() {
-            [tag] if !tag.weak => tag.tag().parse().map(Some).map_err(|_| unreadable()),
-            _ => Err(unreadable()),
-        },
-        Err(_) => Err(unreadable()),
-    }
+    response.insert_header(tag(info.version)).json(SecretBody::from(info))
 }
 
 async fn list(state: &State, actor: &Actor, of: Of, query: ListQuery) -> Result<HttpResponse, Problem> {
@@ -72,8 +48,7 @@ async fn create(state: &State, actor: &Actor, of: Of, body: NewBody, request: &H
 
 async fn show(state: &State, actor: &Actor, of: Of, segments: &Segments) -> Result<HttpResponse, Problem> {
     let (info, versions) = secrets::get(&state.app, actor, of, id_of(segments)?).await?;
-    let tag = EntityTag::new_strong(info.version.to_string());
-    Ok(HttpResponse::Ok().insert_header(ETag(tag)).json(WholeBody {
+    Ok(HttpResponse::Ok().insert_header(tag(info.version)).json(WholeBody {
         secret: info.into(),
         history: versions.into_iter().map(VersionBody::from).collect(),
     }))
