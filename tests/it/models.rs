@@ -251,8 +251,10 @@ async fn a_call_costs_the_hand_worked_figure_in_either_dialect() {
     let (provider, model, input, read, write, output, cost, estimated) = line(&station, run);
     assert_eq!((provider.as_str(), model.as_str()), ("anthropic", "claude-sonnet-4-5-20250929"));
     assert_eq!((input, read, write, output, cost, estimated), (600, 400, 100, 200, 5_295, false));
-    let head = &server.chats()[1].head;
-    assert!(head.contains(&format!("x-api-key: {KEY}")) && server.chats()[0].head.contains(&format!("authorization: bearer {KEY}")));
+    let (first, second) = (&server.chats()[0], &server.chats()[1]);
+    assert!(second.head.contains(&format!("x-api-key: {KEY}")) && first.head.contains(&format!("authorization: bearer {KEY}")));
+    // However much an agent leaves open, a reply has an end whose price is known.
+    assert!(first.body["max_completion_tokens"].is_u64() && second.body["max_tokens"].is_u64());
     station.stop().await;
 }
 
