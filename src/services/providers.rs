@@ -303,6 +303,21 @@ fn place(base_url: &str) -> Option<url::Origin> {
     url::Url::parse(base_url).ok().map(|url| url.origin())
 }
 
+/// Which aliases name a provider, as the beginning of a sentence; none where none does.
+fn named_by(tx: &Tx<'_>, owner: Option<OrgId>, name: &str) -> Result<Option<String>, store::Error> {
+    Ok(match owner {
+        Some(org) => aliases::naming(tx, org, name)?
+            .first()
+            .map(|alias| format!("the alias “{alias}” names")),
+        // Whose they are is not for the station's administrators to read.
+        None => match aliases::naming_stations(tx, name)? {
+            0 => None,
+            1 => Some("an alias of an organization names".to_owned()),
+            count => Some(format!("{count} aliases of organizations name")),
+        },
+    })
+}
+
 /// Removes a provider and its key.
 ///
 /// # Errors
@@ -319,12 +334,8 @@ pub async fn remove(app: &App, actor: &Actor, of: Of, provider: ProviderId, expe
             );
             return Err(store::Error::Conflict(text));
         }
-        let named = match owner {
-            Some(org) => aliases::naming(tx, org, &row.name)?,
-            None => Vec::new(),
-        };
-        if let Some(alias) = named.first() {
-            let text = format!("the alias “{alias}” names this provider; change the alias first, or switch the provider off");
+        if let Some(who) = named_by(tx, owner, &row.name)? {
+            let text = format!("{who} this provider; change that first, or switch the provider off");
             return Err(store::Error::Conflict(text));
         }
         rows::remove(tx, owner, provider)?;

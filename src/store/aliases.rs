@@ -29,6 +29,10 @@ pub(super) const PUT: &str = "INSERT INTO model_aliases (org_id, workspace_id, n
     ON CONFLICT (org_id, workspace_id, name)
     DO UPDATE SET chain = excluded.chain, version = version + 1, updated_by = excluded.updated_by, updated_at = excluded.updated_at";
 pub(super) const REMOVE: &str = "DELETE FROM model_aliases WHERE org_id = :org AND workspace_id = :workspace AND name = :name";
+// All are looked at, as few as people set, when an administrator of the station removes a provider.
+pub(super) const NAMING_STATIONS: &str = "SELECT count(*) FROM model_aliases a
+    WHERE EXISTS (SELECT 1 FROM json_each(a.chain) link WHERE link.value ->> 'provider' = :provider)
+    AND NOT EXISTS (SELECT 1 FROM providers p WHERE p.org_id = a.org_id AND p.name = :provider)";
 
 #[cfg(test)]
 pub(super) const SQL: [&str; 6] = [LIST, FIND, COUNT, OF_ORG, PUT, REMOVE];
@@ -89,6 +93,11 @@ pub fn naming(reader: &Reader<'_>, org: OrgId, provider: &str) -> Result<Vec<Str
         .into_iter()
         .filter(|alias| alias.chain.iter().any(|link| link.provider == provider));
     Ok(naming.map(|alias| alias.name).collect())
+}
+
+/// How many aliases, of whatever organization, mean the station's provider of this name.
+pub fn naming_stations(reader: &Reader<'_>, provider: &str) -> Result<u32, Error> {
+    reader.get(NAMING_STATIONS, named_params! { ":provider": provider }, |row| row.get(0))
 }
 
 /// Sets a chain; the version goes up.

@@ -131,6 +131,21 @@ async fn an_organizations_provider_reaches_no_inside_address_and_the_stations_ow
         "{tested}"
     );
     assert!(server.asked()[0].line.starts_with("GET /v1/models"));
+    // It stays for as long as somebody's alias means it.
+    alias(&http, "default", json!([{ "provider": "inside", "model": "tiny" }]))
+        .await
+        .expect(200);
+    let place = format!("/api/v1/station/providers/{}", made["id"].as_str().unwrap());
+    let refused = admin.send(Method::DELETE, &place, None, vec![]).await.expect(409);
+    assert!(
+        refused.body.contains("an alias of an organization names this provider"),
+        "{}",
+        refused.body
+    );
+    http.send(Method::DELETE, &format!("{ALIASES}/default"), None, vec![])
+        .await
+        .expect(204);
+    admin.send(Method::DELETE, &place, None, vec![]).await.expect(204);
     station.stop().await;
 }
 
