@@ -1,5 +1,7 @@
 //! Money that runs may spend: never more than a budget has, whatever happens at the same time.
 
+mod streams;
+
 use std::sync::Arc;
 use std::time::Duration;
 
