@@ -21,7 +21,7 @@ const KEY: &str = "sk-test-0123456789abcdef";
 const ASKER: &str = "export default async function run(input, station) {
   try {
     const reply = await station.models.chat({ model: input.model ?? 'default', messages: [{ role: 'user', content: 'Hi' }], maxOutputTokens: 400, ...input.more });
-    return { content: reply.content, usage: reply.usage, costMicros: reply.costMicros };
+    return { content: reply.content, usage: reply.usage, costMicros: reply.usage.costMicros };
   } catch (error) {
     return { code: error.code, message: error.message };
   }

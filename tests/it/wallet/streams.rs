@@ -23,12 +23,12 @@ async fn station() -> TestStation {
 }
 
 /// Has the alias `default` stand for these servers, in order.
-async fn set_chain(http: &Http, servers: &[(&str, &ModelServer)]) {
+async fn set_chain(http: &Http, servers: &[(&str, &str, &ModelServer)]) {
     let mut chain = Vec::new();
-    for (name, server) in servers {
+    for (name, model, server) in servers {
         let body = json!({ "name": name, "preset": "openai", "base_url": server.url("/v1"), "key": "sk-test-0123456789abcdef" });
         http.post(PROVIDERS, &body).await.expect(201);
-        chain.push(json!({ "provider": name, "model": "gpt-4o" }));
+        chain.push(json!({ "provider": name, "model": model }));
     }
     let body = json!({ "chain": chain }).to_string().into_bytes();
     http.send(reqwest::Method::PUT, ALIAS, Some("application/json"), body)
@@ -80,7 +80,7 @@ async fn streams_that_break_are_guessed_within_what_was_reserved_for_them() {
     let http = station.owner();
     // Every third says more than it may.
     let server = ModelServer::start(|_, turn| broken(&words([8, 120, 8_000][turn % 3]))).await;
-    set_chain(&http, &[("one", &server)]).await;
+    set_chain(&http, &[("one", "gpt-4o", &server)]).await;
     let limit = 5 * CALL_MICROS;
     make_budget(&http, limit, "fail", json!({})).await;
     let (stop, looking) = watch(&station);
@@ -115,7 +115,7 @@ async fn runs_that_are_cancelled_in_the_middle_of_streams_leave_nothing_reserved
     let station = station().await;
     let http = station.owner();
     let server = ModelServer::start(|_, turn| silent(&words([40, 8_000][turn % 2]))).await;
-    set_chain(&http, &[("one", &server)]).await;
+    set_chain(&http, &[("one", "gpt-4o", &server)]).await;
     let limit = 12 * CALL_MICROS;
     make_budget(&http, limit, "fail", json!({})).await;
     let (stop, looking) = watch(&station);
@@ -152,9 +152,10 @@ async fn each_model_that_is_paid_for_a_call_has_a_line_of_its_own() {
     let http = station.owner();
     let breaks = ModelServer::start(|_, _| broken(&words(40))).await;
     let works = ModelServer::start(|_, _| whole("here it is", 20)).await;
-    set_chain(&http, &[("breaks", &breaks), ("works", &works)]).await;
+    set_chain(&http, &[("breaks", "gpt-4o", &breaks), ("works", "gpt-4o-mini", &works)]).await;
     make_budget(&http, CALL_MICROS * 2, "fail", json!({})).await;
-    let id = start(&http, "asker", json!({ "calls": 1 }), None).await;
+    // Where a part of the reply was shown, no other model is asked.
+    let id = start(&http, "asker", json!({ "calls": 1, "show": "none" }), None).await;
     let run = super::end(&http, &id).await;
     assert_eq!(run["output"], json!({ "ok": 1 }), "{run}");
     let db = journal::open(station.directory());
@@ -166,14 +167,14 @@ async fn each_model_that_is_paid_for_a_call_has_a_line_of_its_own() {
     };
     let lines: Vec<Line> = statement.query_map([], read).unwrap().map(Result::unwrap).collect();
     let first = lines[0].0;
-    // "hello" is two tokens, forty bytes are ten: 5 and 100 micro-dollars; then 25 and 200.
+    // "hello" is two tokens, forty bytes are ten: 5 and 100 micro-dollars; then, of the cheaper model, 1.5 and 12.
     let line = |tries: u32, name: &str, guessed: bool, tokens: u32, cost: u32| {
         (first + tries, name.to_owned(), "settled".to_owned(), guessed, tokens, cost)
     };
-    assert_eq!(lines, [line(0, "breaks", true, 10, 105), line(1, "works", false, 20, 225)]);
+    assert_eq!(lines, [line(0, "breaks", true, 10, 105), line(1, "works", false, 20, 14)]);
     let reserved = number(&db, "SELECT sum(reserved_micros) FROM ledger");
     assert!(spent(&db) <= reserved, "{reserved}");
-    assert_eq!(run["usage"]["cost_micros"], json!(330), "{run}");
-    assert_eq!(number(&db, "SELECT spent_micros FROM budget_windows"), 330);
+    assert_eq!(run["usage"]["cost_micros"], json!(119), "{run}");
+    assert_eq!(number(&db, "SELECT spent_micros FROM budget_windows"), 119);
     station.stop().await;
 }
