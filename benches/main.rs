@@ -13,6 +13,7 @@ mod dashboard;
 mod disk;
 mod durability;
 mod guest;
+mod money;
 mod parked;
 mod replay;
 mod report;
@@ -57,6 +58,9 @@ const PARTS: &[Part] = &[
             runtime.block_on(session::bench(scale));
         },
     ),
+    ("money", "metered calls of models, and reservations", |runtime, scale| {
+        runtime.block_on(money::bench(scale));
+    }),
     ("dashboard", "costs over a ledger of a million lines", |runtime, scale| {
         runtime.block_on(dashboard::bench(scale));
     }),

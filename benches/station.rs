@@ -30,6 +30,9 @@ pub struct Station {
     _dir: Option<TempDir>,
 }
 
+/// A model that costs something.
+pub const PAID_MODEL: &str = "paid";
+
 const OWNER: &str = "bench@station.local";
 
 impl Station {
@@ -62,7 +65,11 @@ impl Station {
         };
         let store = Store::open(options, clock.clone()).expect("a store");
         let mut models = Models::default();
-        models.insert("default", Model::free(Arc::new(Scripted::default()), "scripted"));
+        let scripted = Arc::new(Scripted::default());
+        let mut paid = Model::free(Arc::clone(&scripted) as _, "paid");
+        paid.price.output_micros = 1_000_000;
+        models.insert("default", Model::free(scripted, "scripted"));
+        models.insert(PAID_MODEL, paid);
         let here = net::Policy {
             open_cidrs: vec!["127.0.0.0/8".parse().expect("addresses")],
             ..net::Policy::default()

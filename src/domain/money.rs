@@ -88,12 +88,37 @@ pub struct Charge {
     pub estimated: bool,
 }
 
+impl Charge {
+    /// Several together, under the name of the last, who answered.
+    pub fn sum(charges: &[Self]) -> Self {
+        let mut sum = charges.last().cloned().unwrap_or_default();
+        for before in charges.iter().rev().skip(1) {
+            sum.usage = sum.usage.plus(before.usage);
+            sum.cost_micros = sum.cost_micros.saturating_add(before.cost_micros);
+            sum.estimated |= before.estimated;
+        }
+        sum
+    }
+
+    /// Lowers guesses until all come to no more than this: nobody guesses that a call cost more than it could. What was counted stays.
+    pub fn guess_within(charges: &mut [Self], most_micros: u64) {
+        let sum = charges.iter().fold(0_u64, |sum, charge| sum.saturating_add(charge.cost_micros));
+        let mut over = sum.saturating_sub(most_micros);
+        for charge in charges.iter_mut().rev().filter(|charge| charge.estimated) {
+            let less = over.min(charge.cost_micros);
+            charge.cost_micros -= less;
+            over -= less;
+        }
+    }
+}
+
 /// What is known of a call's cost when it has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Charged {
     /// It cost nothing, or was never sent.
     Nothing,
-    Known(Charge),
+    /// One charge for each model that was paid, in the order in which they were asked; at least one.
+    Known(Vec<Charge>),
     /// It was given up under way: it counts as all that was reserved for it.
     Unknown,
 }
@@ -136,6 +161,26 @@ mod tests {
         // 812 * 0.15 + 164 * 0.6 = 220.2 micro-dollars
         assert_eq!(price.cost_micros(usage), 221);
         assert_eq!(Price::default().cost_micros(usage), 0);
+    }
+
+    #[test]
+    fn guesses_stay_within_what_could_be_spent_and_counts_do_not_change() {
+        let charge = |cost_micros, estimated| Charge {
+            cost_micros,
+            estimated,
+            ..Charge::default()
+        };
+        let within = |most: u64, before: [(u64, bool); 2]| {
+            let mut charges = before.map(|(cost, estimated)| charge(cost, estimated));
+            Charge::guess_within(&mut charges, most);
+            charges.map(|charge| charge.cost_micros)
+        };
+        assert_eq!(within(100, [(60, true), (40, true)]), [60, 40]);
+        assert_eq!(within(100, [(60, true), (50, true)]), [60, 40]);
+        assert_eq!(within(50, [(60, true), (50, false)]), [0, 50]);
+        assert_eq!(within(100, [(60, false), (50, false)]), [60, 50]);
+        let sum = Charge::sum(&[charge(60, true), charge(50, false)]);
+        assert_eq!((sum.cost_micros, sum.estimated), (110, true));
     }
 
     #[test]

@@ -498,7 +498,6 @@ pub(crate) fn end_of(interruption: &Interruption) -> Result<(EndReason, String),
         Interruption::Stopped(StopReason::Abandon) => Err(Stopped::Abandon("its quota of time is used up".to_owned())),
         Interruption::Nondeterminism(text) => Ok((EndReason::Nondeterminism, text.clone())),
         Interruption::Limit(text) => Ok((EndReason::JournalLimit, text.clone())),
-        Interruption::Port(PortError::QuotaExhausted(text)) => Err(Stopped::Abandon(text.clone())),
         Interruption::Port(error) => Err(Stopped::Port(error.clone())),
     }
 }

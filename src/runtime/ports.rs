@@ -25,9 +25,6 @@ pub enum PortError {
     /// The run waits for someone else and is no longer in memory; it goes on by replay.
     #[error("the run is parked")]
     Parked,
-    /// The quota of the question that this segment answers is used up.
-    #[error("{0}")]
-    QuotaExhausted(String),
 }
 
 /// A call that is about to be made, with the entry that will record it.

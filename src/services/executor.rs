@@ -227,6 +227,12 @@ impl<'a> Execution<'a> {
                 } if self.fuel_is_quota(rights.limits().fuel) => {
                     return self.abandon(unwritten, "its quota of fuel is used up".to_owned()).await;
                 }
+                End::Failed {
+                    reason: EndReason::BudgetExhausted,
+                    error,
+                } if self.asked().is_some_and(|asked| asked.quota.cost_micros.is_some()) => {
+                    return self.abandon(unwritten, error.message).await;
+                }
                 End::Next { state, wake } => {
                     if !self.next(unwritten, report.fuel, state, wake).await? {
                         return Ok(());

@@ -27,8 +27,10 @@ pub(super) const OF_RUN: &str = "SELECT COALESCE(sum(CASE state WHEN 'reserved' 
 pub(super) const INSERT: &str = "INSERT INTO ledger
     (id, org_id, workspace_id, environment, run_id, agent_id, principal_id, key_id, segment, call, sub, try, kind, provider, provider_name, model,
      corrects, state, reserved_micros, cost_micros, quantity, created_at, settled_at)
-    VALUES (:id, :org, :workspace, :environment, :run, :agent, :principal, :key, :segment, :call, :sub, :try, :kind, :provider, :provider_name, :model,
-     :corrects, :state, :reserved, :cost, :quantity, :at, :settled_at)";
+    VALUES (:id, :org, :workspace, :environment, :run, :agent, :principal, :key, :segment, :call, :sub,
+     max(:try, COALESCE((SELECT max(l.try) + 1 FROM ledger l WHERE l.org_id = :org AND l.run_id = :run AND l.segment = :segment
+      AND l.call = :call AND l.sub = :sub AND l.kind = :kind AND l.kind IN ('model', 'http', 'tool')), 0)),
+     :kind, :provider, :provider_name, :model, :corrects, :state, :reserved, :cost, :quantity, :at, :settled_at) RETURNING try";
 pub(super) const RESERVED: &str = concat!(
     select!(),
     "WHERE org_id = :org AND run_id = :run AND segment = :segment AND call = :call AND sub = :sub AND try = :try AND kind = :kind
@@ -110,6 +112,7 @@ pub struct TryKey {
 struct Line {
     id: LedgerId,
     payer: Payer,
+    key: TryKey,
     item: Item,
     reserved: u64,
     at: Timestamp,
@@ -120,9 +123,12 @@ fn line(org: OrgId, row: &Row<'_>) -> rusqlite::Result<Line> {
     let id = cells.take()?;
     let (run, workspace, environment, agent) = (cells.take()?, cells.take()?, cells.take()?, cells.take()?);
     let (principal, key) = (cells.take()?, cells.take()?);
-    for _ in 0..4 {
-        cells.take::<i64>()?;
-    }
+    let place = TryKey {
+        segment: cells.take()?,
+        call: cells.take()?,
+        sub: cells.take()?,
+        tries: cells.take()?,
+    };
     Ok(Line {
         id,
         payer: Payer {
@@ -134,6 +140,7 @@ fn line(org: OrgId, row: &Row<'_>) -> rusqlite::Result<Line> {
             principal,
             key,
         },
+        key: place,
         item: Item {
             kind: cells.take()?,
             provider: cells.take()?,
@@ -149,7 +156,8 @@ fn line(org: OrgId, row: &Row<'_>) -> rusqlite::Result<Line> {
 /// What a call really used.
 #[derive(Clone, Debug)]
 pub struct Settlement {
-    pub charge: Charge,
+    /// Of each that was paid, in order. The first stands on the reserved line, the others on lines of the next tries.
+    pub charges: Vec<Charge>,
     pub quantity: u64,
 }
 
@@ -186,14 +194,16 @@ fn add(tx: &Tx<'_>, payer: &Payer, at: Timestamp, usage: Usage, delta: Delta, no
     budgets::add(tx, payer, at, delta, now)
 }
 
-/// Reserves the most that a call can cost, before it is sent. A call that can cost nothing has no line before it is settled.
-pub fn reserve(tx: &Tx<'_>, payer: &Payer, key: &TryKey, item: &Item, micros: u64, now: Timestamp) -> Result<(), Error> {
-    insert(tx, payer, key, item, (None, "reserved"), (micros, 0), (now, None))?;
+/// Reserves the most that a call can cost, before it is sent. A call that can cost nothing has no line before it is settled. Returns under
+/// which try: the one that was asked for, or the next that is free.
+pub fn reserve(tx: &Tx<'_>, payer: &Payer, key: &TryKey, item: &Item, micros: u64, now: Timestamp) -> Result<u32, Error> {
+    let (_, tries) = insert(tx, payer, key, item, (None, "reserved"), (micros, 0), (now, None))?;
     let delta = Delta {
         spent: 0,
         reserved: micros as i64,
     };
-    add(tx, payer, now, Usage::default(), delta, now)
+    add(tx, payer, now, Usage::default(), delta, now)?;
+    Ok(tries)
 }
 
 fn insert(
@@ -204,9 +214,9 @@ fn insert(
     (corrects, state): (Option<LedgerId>, &str),
     (reserved, cost): (u64, i64),
     (at, settled_at): (Timestamp, Option<Timestamp>),
-) -> Result<LedgerId, Error> {
+) -> Result<(LedgerId, u32), Error> {
     let id = LedgerId::new(settled_at.unwrap_or(at));
-    tx.execute(
+    let tries = tx.get(
         INSERT,
         named_params! {
             ":id": id, ":org": payer.org, ":workspace": payer.workspace, ":environment": payer.environment, ":run": payer.run,
@@ -215,8 +225,9 @@ fn insert(
             ":corrects": corrects, ":state": state, ":reserved": reserved as i64, ":cost": cost, ":quantity": item.quantity as i64, ":at": at,
             ":settled_at": settled_at,
         },
+        |row| row.get(0),
     )?;
-    Ok(id)
+    Ok((id, tries))
 }
 
 /// Writes down what was used without a reservation, because it could cost nothing, or because nobody can know before: settled at once.
@@ -258,8 +269,30 @@ pub fn settle(
     }
 }
 
-fn close(tx: &Tx<'_>, mut line: Line, settlement: Option<&Settlement>, now: Timestamp) -> Result<(), Error> {
-    let charge = settlement.map(|settled| settled.charge.clone()).unwrap_or_default();
+fn close(tx: &Tx<'_>, line: Line, settlement: Option<&Settlement>, now: Timestamp) -> Result<(), Error> {
+    let Some(settlement) = settlement else {
+        return close_one(tx, line, None, now);
+    };
+    let mut charges = settlement.charges.iter().cloned();
+    let first = charges.next().unwrap_or_default();
+    let others: Vec<Charge> = charges.collect();
+    let beside = line.clone();
+    close_one(tx, line, Some((first, settlement.quantity)), now)?;
+    for charge in others {
+        // What it can cost was reserved on the first line.
+        let mut line = Line {
+            reserved: 0,
+            ..beside.clone()
+        };
+        (line.id, _) = insert(tx, &line.payer, &line.key, &line.item, (None, "reserved"), (0, 0), (line.at, None))?;
+        close_one(tx, line, Some((charge, settlement.quantity)), now)?;
+    }
+    Ok(())
+}
+
+fn close_one(tx: &Tx<'_>, mut line: Line, settled: Option<(Charge, u64)>, now: Timestamp) -> Result<(), Error> {
+    let is_settled = settled.is_some();
+    let (charge, quantity) = settled.unwrap_or_default();
     let (usage, cost) = (charge.usage, charge.cost_micros);
     // Who answered may be another than was reserved for.
     if !charge.model.is_empty() {
@@ -267,17 +300,17 @@ fn close(tx: &Tx<'_>, mut line: Line, settlement: Option<&Settlement>, now: Time
         line.item.provider_name = charge.provider_name;
         line.item.model = charge.model;
     }
-    line.item.quantity = settlement.map_or(0, |settled| settled.quantity);
+    line.item.quantity = quantity;
     tx.execute(
         SETTLE,
         named_params! {
-            ":state": if settlement.is_some() { "settled" } else { "released" }, ":cost": cost as i64, ":estimated": charge.estimated,
+            ":state": if is_settled { "settled" } else { "released" }, ":cost": cost as i64, ":estimated": charge.estimated,
             ":input": usage.input_tokens as i64, ":cache_read": usage.cache_read_tokens as i64,
             ":cache_write": usage.cache_write_tokens as i64, ":output": usage.output_tokens as i64, ":quantity": line.item.quantity as i64,
             ":provider": line.item.provider, ":provider_name": line.item.provider_name, ":model": line.item.model, ":now": now, ":id": line.id,
         },
     )?;
-    if settlement.is_some() {
+    if is_settled {
         let booked = spending::Booked {
             calls: 1,
             estimated: u32::from(charge.estimated),
@@ -298,11 +331,11 @@ fn close(tx: &Tx<'_>, mut line: Line, settlement: Option<&Settlement>, now: Time
 fn lose(tx: &Tx<'_>, lost: Vec<Line>, now: Timestamp) -> Result<(), Error> {
     for line in lost {
         let settlement = Settlement {
-            charge: Charge {
+            charges: vec![Charge {
                 cost_micros: line.reserved,
                 estimated: true,
                 ..Charge::default()
-            },
+            }],
             quantity: u64::from(line.item.kind != LineKind::Model),
         };
         close(tx, line, Some(&settlement), now)?;
@@ -478,3 +511,6 @@ pub fn correct(tx: &Tx<'_>, settled: &Settled, by_micros: i64, now: Timestamp) -
     };
     add(tx, payer, *at, Usage::default(), delta, now)
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,8 +16,12 @@ pub(super) struct Fixture {
 }
 
 pub(super) fn fixture() -> Fixture {
+    fixture_at(Timestamp::from_ms(1_763_700_000_000))
+}
+
+pub(super) fn fixture_at(now: Timestamp) -> Fixture {
     let dir = tempfile::tempdir().unwrap();
-    let clock = SimClock::at(Timestamp::from_ms(1_763_700_000_000));
+    let clock = SimClock::at(now);
     let store = Store::open(
         Options {
             synchronous: Synchronous::Off,

@@ -357,7 +357,9 @@ async fn a_question_costs_no_more_than_its_quota_of_money() {
     models.insert("default", model);
     let station = TestStation::builder().models(models).start().await;
     let pupil = "export async function onMessage(message, station) {
-      const [reply] = await Promise.all([station.models.chat({ messages: 'x', maxOutputTokens: 100 }), station.memory.put('asked', message.text)]);
+      const instead = (error) => { if (message.text !== 'may fail') throw error; return { content: error.code }; };
+      const reply = await station.models.chat({ messages: 'x', maxOutputTokens: 100 }).catch(instead);
+      await station.memory.put('asked', message.text);
       await station.inbox.reply(reply.content);
     }";
     let capabilities = "[capabilities]\nmodels = [\"default\"]\nmemory = true\n";
@@ -367,18 +369,23 @@ async fn a_question_costs_no_more_than_its_quota_of_money() {
       const ask = async (text, quota) => {
         try { return (await station.agents.ask(pupil, text, quota)).text; } catch (error) { return error.code; }
       };
-      return [await ask('dear', { costMicros: 50 }), await ask('cheap', { costMicros: 100_000 })];
+      return [
+        await ask('dear', { costMicros: 50 }), await ask('may fail', { costMicros: 50 }), await ask('cheap', { costMicros: 100_000 }),
+      ];
     }";
     let extra = "[capabilities]\nagents = [\"pupil\"]\nmodels = [\"default\"]\nmemory = true\n";
     let teacher = station.publish(script("teacher", extra, source)).await;
     let id = station.begin(&teacher, &json!({})).await;
-    assert_eq!(station.end(id).await.succeeded(), json!(["quota_exhausted", "one two three"]));
+    assert_eq!(
+        station.end(id).await.succeeded(),
+        json!(["quota_exhausted", "budget_exhausted", "one two three"])
+    );
     let remembered = journal::memory(&journal::open(station.directory()), "production");
     let values: Vec<_> = remembered.into_values().map(|(value, version, _)| (value, version)).collect();
     assert_eq!(
         values,
-        [("\"cheap\"".to_owned(), 1)],
-        "what was refused for its cost did nothing at all"
+        [("\"cheap\"".to_owned(), 2)],
+        "where it let the failure through it went no further"
     );
 }
 

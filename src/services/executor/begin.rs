@@ -383,14 +383,13 @@ impl<'a> Batch<'a> {
     /// Notes that an effect is about to happen, and reserves the most that it can cost.
     pub(super) fn intend(&mut self, tx: &Tx<'_>, mut pending: PendingCall, class: EffectClass, rule: &RuleName) -> Done<Begun> {
         let version = self.policies.as_ref().map(Policies::version).unwrap_or_default();
-        let reserved_micros = self.reserve(tx, &pending)?;
+        let (reserved_micros, tries) = self.reserve(tx, &pending)?;
         pending.entry.at = self.now;
         pending.entry.phase = Phase::Start;
         // What a tool computes is computed again where its answer was lost.
         pending.entry.class = Some(if class == EffectClass::Local { EffectClass::Read } else { class });
         pending.entry.meta = summary::of_intent(&pending.call, &version, rule);
         self.entries.push(pending.entry.clone());
-        let tries = pending.entry.attempt;
         Ok(Begun::Intended(Intended {
             pending,
             tries,

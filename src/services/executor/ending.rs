@@ -212,7 +212,7 @@ impl Execution<'_> {
     pub(super) async fn leave(&mut self, unwritten: Vec<NewEntry>, left: Left) -> Result<(), Halt> {
         match left {
             Left::Port(PortError::Fenced) => return Err(Halt::Lost),
-            Left::Port(PortError::Unavailable(text) | PortError::QuotaExhausted(text)) => return Err(Halt::Failed(Error::Internal(text))),
+            Left::Port(PortError::Unavailable(text)) => return Err(Halt::Failed(Error::Internal(text))),
             Left::Port(PortError::Parked) => return Ok(()),
             Left::Abandon(why) => return self.abandon(unwritten, why).await,
             Left::Port(PortError::Held) | Left::Requeue => {}

@@ -174,18 +174,19 @@ impl Batch<'_> {
     /// can cost.
     ///
     /// # Errors
-    /// [`store::Error::Limit`] where the question's quota is used up, [`store::Error::OverBudget`] where a budget is that holds runs: then
-    /// nothing of the batch is to be done.
+    /// [`store::Error::OverBudget`] where a budget is used up that holds runs: then nothing of the batch is to be done.
     pub(super) fn afford(&self, tx: &Tx<'_>, call: &Call) -> Done<Afford> {
         let wanted = self.bill(call).map_or(0, |bill| bill.most_micros);
         if wanted == 0 {
             return Ok(Afford::Yes);
         }
-        let mut is_in_line = self.quota_fits(tx, wanted)? == Fit::InLine;
-        match self.purses_fit(tx, wanted)? {
-            Afford::Yes => {}
-            Afford::InLine => is_in_line = true,
-            no @ Afford::No(_) => return Ok(no),
+        let mut is_in_line = false;
+        for fits in [self.quota_fits(tx, wanted)?, self.purses_fit(tx, wanted)?] {
+            match fits {
+                Afford::Yes => {}
+                Afford::InLine => is_in_line = true,
+                no @ Afford::No(_) => return Ok(no),
+            }
         }
         let mut holds = None;
         for budget in budgets::covering(tx, &self.caller.payer())? {
@@ -215,9 +216,9 @@ impl Batch<'_> {
         }
     }
 
-    fn quota_fits(&self, tx: &Tx<'_>, wanted: u64) -> Done<Fit> {
+    fn quota_fits(&self, tx: &Tx<'_>, wanted: u64) -> Done<Afford> {
         let Some(most) = self.caller.quota.and_then(|quota| quota.cost_micros) else {
-            return Ok(Fit::Fits);
+            return Ok(Afford::Yes);
         };
         let (spent_micros, reserved_micros) = ledger::of_segment(tx, self.caller.org, self.caller.run, self.caller.segment)?;
         let standing = Standing {
@@ -225,12 +226,14 @@ impl Batch<'_> {
             spent_micros,
             reserved_micros,
         };
-        match standing.fits(wanted) {
-            Fit::Exhausted => Err(store::Error::Limit(format!(
-                "its quota of money is used up: {most} millionths of a dollar"
-            ))),
-            fit => Ok(fit),
-        }
+        Ok(match standing.fits(wanted) {
+            Fit::Fits => Afford::Yes,
+            Fit::InLine => Afford::InLine,
+            Fit::Exhausted => Afford::No(format!(
+                "{}. Whoever asked may ask again with a larger quota",
+                used_up("the question's quota of money", standing, wanted)
+            )),
+        })
     }
 
     fn purses_fit(&self, tx: &Tx<'_>, wanted: u64) -> Done<Afford> {
@@ -266,14 +269,15 @@ impl Batch<'_> {
         Ok(fit)
     }
 
-    /// Reserves the most that a call can cost, which was found to be there. Returns how much that is.
-    pub(super) fn reserve(&self, tx: &Tx<'_>, pending: &PendingCall) -> Done<u64> {
+    /// Reserves the most that a call can cost, which was found to be there. Returns how much that is, and under which try.
+    pub(super) fn reserve(&self, tx: &Tx<'_>, pending: &PendingCall) -> Done<(u64, u32)> {
+        let tries = pending.entry.attempt;
         let Some(bill) = self.bill(&pending.call).filter(pending_line) else {
-            return Ok(0);
+            return Ok((0, tries));
         };
-        let key = try_key(&pending.entry, pending.entry.attempt);
-        ledger::reserve(tx, &self.caller.payer(), &key, &bill.item, bill.most_micros, self.now)?;
-        Ok(bill.most_micros)
+        let key = try_key(&pending.entry, tries);
+        let tries = ledger::reserve(tx, &self.caller.payer(), &key, &bill.item, bill.most_micros, self.now)?;
+        Ok((bill.most_micros, tries))
     }
 
     /// Settles what a crash left reserved for a call that is made again.
@@ -342,13 +346,15 @@ pub(super) fn due(
         estimated,
         ..Charge::default()
     };
-    let charge = match &performed.charged {
-        Charged::Known(charge) => charge.clone(),
-        Charged::Unknown => full(true),
+    let mut charges = match &performed.charged {
+        Charged::Known(charges) => charges.clone(),
+        Charged::Unknown => vec![full(true)],
         // A request costs what it costs, however it was answered; what was never sent costs nothing.
-        Charged::Nothing if !is_model && was_sent(&performed.result) => full(false),
-        Charged::Nothing => Charge::default(),
+        Charged::Nothing if !is_model && was_sent(&performed.result) => vec![full(false)],
+        Charged::Nothing => vec![Charge::default()],
     };
+    Charge::guess_within(&mut charges, reserved_micros);
+    let charge = Charge::sum(&charges);
     let spent = is_model.then(|| Spent {
         charge: charge.clone(),
         first_token_ms: performed.first_token_ms,
@@ -359,7 +365,7 @@ pub(super) fn due(
         Due::Release(kind)
     } else {
         let quantity = u64::from(!is_model);
-        Due::Settle(kind, Settlement { charge, quantity })
+        Due::Settle(kind, Settlement { charges, quantity })
     };
     (due, spent)
 }

@@ -45,8 +45,6 @@ impl From<store::Error> for PortError {
         match error {
             store::Error::Fenced => Self::Fenced,
             store::Error::Held | store::Error::OverBudget(_) => Self::Held,
-            // The limits of memory and artifacts are the agent's failures; this one is the quota of a question.
-            store::Error::Limit(text) => Self::QuotaExhausted(text),
             other => Self::Unavailable(other.to_string()),
         }
     }

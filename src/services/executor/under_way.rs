@@ -31,9 +31,9 @@ impl UnderWay {
     pub fn end(&self, ended: Try, charged: &mut Charged) {
         let progress = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&ended);
         if *charged == Charged::Unknown
-            && let Some(charge) = progress.and_then(|progress| progress.charge())
+            && let Some(charges) = progress.and_then(|progress| progress.charges())
         {
-            *charged = Charged::Known(charge);
+            *charged = Charged::Known(charges);
         }
     }
 }

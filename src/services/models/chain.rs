@@ -34,6 +34,17 @@ impl Linked {
         }
     }
 
+    fn charge(&self, usage: Usage, estimated: bool) -> Charge {
+        Charge {
+            provider: self.model.provider().to_owned(),
+            provider_name: self.model.provider_name().to_owned(),
+            model: self.model.provider_model.clone(),
+            usage,
+            cost_micros: self.tariff.cost_micros(usage),
+            estimated,
+        }
+    }
+
     fn words(&self) -> String {
         format!("{} of {}", self.model.provider_model, self.model.provider_name())
     }
@@ -53,15 +64,6 @@ pub struct Outcome {
     pub charged: Charged,
 }
 
-impl Outcome {
-    fn failed(failure: Failure) -> Self {
-        Self {
-            result: Err(failure),
-            charged: Charged::Nothing,
-        }
-    }
-}
-
 /// What is known of a call that is under way, for when it is given up.
 #[derive(Default)]
 pub struct Progress(Mutex<Option<UnderWay>>);
@@ -69,52 +71,28 @@ pub struct Progress(Mutex<Option<UnderWay>>);
 struct UnderWay {
     link: Linked,
     /// By links before this one.
-    before: Spent,
+    before: Vec<Charge>,
     so_far: Arc<SoFar>,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Spent {
-    usage: Usage,
-    micros: u64,
-    estimated: bool,
-}
-
-impl Spent {
-    fn add(&mut self, tariff: &Tariff, usage: Usage, estimated: bool) {
-        self.usage = self.usage.plus(usage);
-        self.micros = self.micros.saturating_add(tariff.cost_micros(usage));
-        self.estimated |= estimated;
-    }
-
-    fn charge(self, link: &Linked) -> Charge {
-        Charge {
-            provider: link.model.provider().to_owned(),
-            provider_name: link.model.provider_name().to_owned(),
-            model: link.model.provider_model.clone(),
-            usage: self.usage,
-            cost_micros: self.micros,
-            estimated: self.estimated,
-        }
-    }
-}
-
 impl Progress {
-    fn begin(&self, link: &Linked, before: Spent, so_far: &Arc<SoFar>) {
+    fn begin(&self, link: &Linked, before: &[Charge], so_far: &Arc<SoFar>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(UnderWay {
             link: link.clone(),
-            before,
+            before: before.to_vec(),
             so_far: Arc::clone(so_far),
         });
     }
 
     /// What the call has used, guessed from what went by; `None` where it did not begin.
-    pub fn charge(&self) -> Option<Charge> {
+    pub fn charges(&self) -> Option<Vec<Charge>> {
         let under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let under_way = under_way.as_ref()?;
-        let mut spent = under_way.before;
-        spent.add(&under_way.link.tariff, under_way.so_far.usage(), true);
-        Some(spent.charge(&under_way.link))
+        let (mut charges, usage) = (under_way.before.clone(), under_way.so_far.usage());
+        if charges.is_empty() || usage != Usage::default() {
+            charges.push(under_way.link.charge(usage, true));
+        }
+        Some(charges)
     }
 }
 
@@ -186,8 +164,7 @@ impl Chain {
         reserved_micros: u64,
         progress: &Progress,
     ) -> Outcome {
-        let mut spent = Spent::default();
-        let mut paid = None;
+        let mut charges = Vec::new();
         let mut failures = Vec::new();
         for (at, link) in self.links.iter().enumerate() {
             let so_far = Arc::new(SoFar::default());
@@ -214,12 +191,12 @@ impl Chain {
                 shown |= request.show != Show::None;
                 deltas(text);
             };
-            progress.begin(link, spent, &so_far);
+            progress.begin(link, &charges, &so_far);
             let asking = Asking {
                 whose,
                 tariff: &link.tariff,
                 key: key.as_ref(),
-                left_micros: reserved_micros.saturating_sub(spent.micros),
+                left_micros: reserved_micros.saturating_sub(Charge::sum(&charges).cost_micros),
                 has_another: at + 1 < self.links.len(),
                 deltas: &mut say,
                 so_far: &so_far,
@@ -228,19 +205,20 @@ impl Chain {
                 Ok(answer) => {
                     leave.told(None);
                     let mut reply = answer.reply;
-                    spent.add(&link.tariff, reply.usage, answer.estimated);
-                    reply.usage = spent.usage;
-                    reply.cost_micros = spent.micros;
+                    charges.push(link.charge(reply.usage, answer.estimated));
+                    Charge::guess_within(&mut charges, reserved_micros);
+                    let sum = Charge::sum(&charges);
+                    reply.usage = sum.usage;
+                    reply.cost_micros = sum.cost_micros;
                     return Outcome {
                         result: Ok(reply),
-                        charged: Charged::Known(spent.charge(link)),
+                        charged: Charged::Known(charges),
                     };
                 }
                 Err(failed) => {
                     leave.told(Some(&failed.failure));
                     if failed.usage != Usage::default() {
-                        spent.add(&link.tariff, failed.usage, failed.estimated);
-                        paid = Some(link);
+                        charges.push(link.charge(failed.usage, failed.estimated));
                     }
                     tracing::info!(model = link.model.provider_model, provider = link.model.provider_name(), failure = %failed, "a model did not answer");
                     failures.push((link, failed.failure));
@@ -251,8 +229,12 @@ impl Chain {
             }
         }
         Outcome {
-            charged: paid.map_or(Charged::Nothing, |link| Charged::Known(spent.charge(link))),
-            ..Outcome::failed(self.together(&failures, paid.is_some()))
+            result: Err(self.together(&failures, !charges.is_empty())),
+            charged: if charges.is_empty() {
+                Charged::Nothing
+            } else {
+                Charged::Known(charges)
+            },
         }
     }
 

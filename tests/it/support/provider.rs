@@ -132,3 +132,12 @@ pub fn silent(body: &[u8]) -> Sent {
     bytes.extend(body);
     Sent { bytes, hangs: true }
 }
+
+/// A stream that breaks off after `body`, in the middle of what was announced.
+pub fn broken(body: &[u8]) -> Sent {
+    let mut bytes =
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n".to_vec();
+    bytes.extend(format!("{:x}\r\n", body.len() + 100).into_bytes());
+    bytes.extend(body);
+    Sent { bytes, hangs: false }
+}
