@@ -246,6 +246,9 @@ impl Draft {
             wrong.push(Wrong::new("version", "The version is three numbers with dots, such as 1.2.0."));
             semver::Version::new(0, 0, 0)
         });
+        if self.summary.is_empty() {
+            wrong.push(Wrong::new("summary", "Say in one sentence what the agent does."));
+        }
         if self.instructions.is_empty() {
             wrong.push(Wrong::new("instructions", "Say what the agent is to do."));
         }
