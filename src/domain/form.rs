@@ -215,6 +215,17 @@ impl Form {
         source.push_str("const INSTRUCTIONS = ");
         source.push_str(&lines(&self.instructions));
         source.push_str(";\n\n");
+        if !granted.secrets.is_empty() {
+            let told = format!(
+                "\n\nWhere a request needs a secret, write {{{{secret:NAME}}}} into the value of a header or into the body; the station puts the value in. Names: {}.",
+                granted.secrets.join(", ")
+            );
+            _ = writeln!(
+                source,
+                "// It knows the names of secrets, and never a value.\nconst SECRETS = {};\n",
+                quoted(&told)
+            );
+        }
         let input = if let [
             Field {
                 name,
@@ -242,7 +253,8 @@ impl Form {
         source.push_str("export default async function run(input, station) {\n  const result = await station.models.runTools({\n");
         _ = writeln!(
             source,
-            "    instructions: INSTRUCTIONS,\n    input: {input},\n    model: {},",
+            "    instructions: INSTRUCTIONS{},\n    input: {input},\n    model: {},",
+            if granted.secrets.is_empty() { "" } else { " + SECRETS" },
             quoted(model)
         );
         _ = writeln!(source, "    tools: [{}],\n    maxTurns: {},", tools.join(", "), self.turns);

@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { after, before, test } from 'node:test';
-import { finished, launch, open, shot, signIn } from './browser.mjs';
+import { finished, launch, open, signIn } from './browser.mjs';
+import { shot } from './shots.mjs';
 import { Station } from './station.mjs';
 
 const code = `

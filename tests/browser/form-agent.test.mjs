@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { finished, launch, open, signIn } from './browser.mjs';
+import { shot } from './shots.mjs';
 import { Station } from './station.mjs';
 
 let station, browser, page;
@@ -61,12 +62,41 @@ test('changing it opens the form again and makes a new version', async () => {
   await page.evaluate(() => { document.querySelector('form.af').noValidate = true; });
   page.faults.length = 0;
   await page.getByRole('button', { name: 'Save the version' }).click();
-  await page.getByText('form.turns must be between 2 and 200').waitFor();
+  await page.getByRole('link', { name: 'Turns must be between 2 and 200.' }).waitFor();
+  await page.locator('#turns-error', { hasText: 'Turns must be between' }).waitFor();
   page.faults.length = 0;
   await page.getByLabel('Turns').fill('6');
   await page.getByRole('button', { name: 'Save the version' }).click();
   await page.getByRole('heading', { name: 'porter' }).waitFor();
   assert.equal((await newest()).latest_version, '0.1.1');
+  assert.deepEqual(page.faults, []);
+});
+
+test('secrets are chosen by name, and it is said what lets the agent send them', async () => {
+  await page.goto(`${station.origin}/settings/secrets`);
+  for (const [name, host] of [['guest-list', 'guests.example.com'], ['door-code', '']]) {
+    await page.getByLabel('Name', { exact: true }).fill(name);
+    await page.getByRole('textbox', { name: 'Value' }).fill('a-value-of-some-length');
+    await page.getByLabel('Host').fill(host);
+    await page.getByRole('button', { name: 'Set the secret' }).click();
+    await page.getByText('The secret is set.').waitFor();
+    await page.goto(`${station.origin}/settings/secrets`);
+  }
+  await page.goto(`${station.origin}/agents/porter/versions/new`);
+  const bound = page.locator('.af-offer', { hasText: 'guest-list' });
+  await bound.getByText('Goes to guests.example.com.').waitFor();
+  const unbound = page.locator('.af-offer', { hasText: 'door-code' });
+  await unbound.getByText('No binding lets this agent send it yet.').waitFor();
+  assert.match(await unbound.getByRole('link', { name: /^Bind it/ }).getAttribute('href'), /^\/settings\/secrets\/sec_.*#uses$/);
+  await page.getByRole('checkbox', { name: /^guest-list/ }).check();
+  await shot(page, 'form-secrets');
+  await page.getByRole('button', { name: 'Save the version' }).click();
+  await page.getByRole('heading', { name: 'porter' }).waitFor();
+  const { items } = await station.api('/agents/porter/versions');
+  assert.deepEqual(items[0].manifest.capabilities.secrets, ['guest-list']);
+  await page.goto(`${station.origin}/agents/porter/versions/new`);
+  assert.ok(await page.getByRole('checkbox', { name: /^guest-list/ }).isChecked());
+  assert.equal(await page.getByLabel('Others, by name').inputValue(), '');
   assert.deepEqual(page.faults, []);
 });
 
@@ -76,7 +106,7 @@ test('it is turned into code that goes on by hand', async () => {
   await page.getByRole('textbox', { name: 'agent.js' }).waitFor();
   await page.getByRole('button', { name: 'Save the version' }).click();
   await page.getByRole('heading', { name: 'porter' }).waitFor();
-  assert.equal((await newest()).latest_version, '0.1.2');
+  assert.equal((await newest()).latest_version, '0.1.3');
   await page.goto(`${station.origin}/agents/porter/versions/new`);
   await page.getByRole('textbox', { name: 'agent.js' }).waitFor();
 });

@@ -51,8 +51,8 @@ test('an alias is a chain that is put in order, and the agent that asks it gets 
   await shot(page, 'models');
   await page.goto(`${station.origin}/agents`);
   await page.getByRole('link', { name: 'asker' }).first().click();
-  await page.getByRole('link', { name: 'Run', exact: true }).first().click();
-  await page.getByRole('button', { name: /^Run/ }).click();
+  await page.getByRole('link', { name: 'Run it' }).click();
+  await page.getByRole('button', { name: 'Start the run' }).click();
   await page.getByText('Only the lamp.').first().waitFor();
   assert.deepEqual(page.faults, []);
 });

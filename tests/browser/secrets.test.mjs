@@ -3,14 +3,14 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { after, before, test } from 'node:test';
-import { launch, open, signIn } from './browser.mjs';
+import { finished, launch, open, signIn } from './browser.mjs';
 import { shot } from './shots.mjs';
 import { Station } from './station.mjs';
 
 const sender = `
 export default async function run(input, station) {
-  const answer = await station.http.send({ method: 'GET', url: input.to, headers: [{ name: 'Authorization', value: 'Bearer {{secret:shop-token}}' }] });
-  return { body: answer.body.text ?? answer.body };
+  const answer = await station.http.send({ method: 'GET', url: input.to, headers: { authorization: 'Bearer {{secret:shop-token}}' } });
+  return { body: answer.text() };
 }`;
 
 let station, browser, ana, other, host;
@@ -31,8 +31,9 @@ after(async () => { await browser?.close(); await station?.stop(); other?.close(
 
 async function run() {
   await ana.goto(`${station.origin}/agents/sender/run`);
-  await ana.getByLabel('Input').fill(JSON.stringify({ to: `http://${host}/` }));
-  await ana.getByRole('button', { name: /^(Run|Start)/ }).click();
+  await ana.getByRole('textbox', { name: 'Input' }).fill(JSON.stringify({ to: `http://${host}/` }));
+  await ana.getByRole('button', { name: 'Start the run' }).click();
+  await finished(ana);
   await ana.getByText('[secret shop-token]').first().waitFor();
 }
 
@@ -41,15 +42,15 @@ test('what does not fit is said beside the field, and the value is not shown aga
   assert.equal(await ana.getByText('None yet.').count(), 2);
   await shot(ana, 'secrets-none');
   await ana.getByLabel('Name', { exact: true }).fill('shop-token');
-  await ana.getByLabel('Value').fill('short');
+  await ana.getByRole('textbox', { name: 'Value' }).fill('short');
   await ana.getByRole('button', { name: 'Set the secret' }).click();
   await ana.getByText('A value has 8 to 8192 bytes').waitFor();
-  assert.equal(await ana.getByLabel('Value').inputValue(), '');
+  assert.equal(await ana.getByRole('textbox', { name: 'Value' }).inputValue(), '');
   assert.deepEqual(ana.faults.splice(0).filter((fault) => !fault.includes('422')), []);
 });
 
 test('a secret is set, bound and sent, and only its name comes back', async () => {
-  await ana.getByLabel('Value').fill('first-value-0123456789');
+  await ana.getByRole('textbox', { name: 'Value' }).fill('first-value-0123456789');
   await ana.getByLabel('Host').fill(host);
   await ana.getByRole('button', { name: 'Set the secret' }).click();
   await ana.getByText('The secret is set.').waitFor();
@@ -63,7 +64,7 @@ test('a secret is set, bound and sent, and only its name comes back', async () =
 test('a new value is sent from the next call on, and the old one is destroyed', async () => {
   await ana.goto(`${station.origin}/settings/secrets`);
   await ana.getByRole('link', { name: 'shop-token' }).click();
-  await ana.getByLabel('Value').fill('second-value-0123456789');
+  await ana.getByRole('textbox', { name: 'Value' }).fill('second-value-0123456789');
   await ana.getByRole('button', { name: 'Set the new value' }).click();
   await ana.getByText('The new value is set.').waitFor();
   await ana.getByRole('button', { name: 'Destroy version 1' }).click();

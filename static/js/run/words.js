@@ -48,7 +48,7 @@ const say = {
   'run.created': (m) => ['created', '', [m.by && `by ${m.by}`, m.version && `version ${m.version}`]],
   'run.started': (m) => [m.fence > 1 ? 'went on' : 'started', '', []],
   'run.recovered': () => ['went on after an interruption', '', ['replayed from the journal']],
-  'run.paused': (m) => [{ pause: 'paused', principal_removed: 'held: whoever started it left, or may start runs no longer' }[m.hold] ?? `held: ${m.hold?.replaceAll('_', ' ')}`, '', []],
+  'run.paused': (m) => [{ pause: 'paused', principal_removed: 'held: whoever started it left, or may start runs no longer', budget: 'waits for money: a budget is used up' }[m.hold] ?? `held: ${m.hold?.replaceAll('_', ' ')}`, '', []],
   'run.resumed': () => ['resumed', '', []],
   'run.adopted': (m) => [`adopted by ${m.by}, was ${m.from}’s`, '', []],
   'run.retried': (m) => ['tried again', '', [m.by ? `by ${m.by}` : m.attempt && `attempt ${m.attempt} of ${m.of}`, m.delay_ms !== undefined && `after ${duration(m.delay_ms)}`, m.reason && codeWords(m.reason)]],

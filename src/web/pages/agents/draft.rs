@@ -28,9 +28,29 @@ impl Wrong {
     }
 }
 
+/// How a finding about the manifest begins, and the field that it is about.
+const FIELDS: [(&str, &str); 9] = [
+    ("name ", "name"),
+    ("there is already an agent", "name"),
+    ("version ", "version"),
+    ("summary ", "summary"),
+    ("form.instructions", "instructions"),
+    ("form.output-tokens", "output_tokens"),
+    ("form.cost-micros", "dollars"),
+    ("limits.cost", "dollars"),
+    ("capabilities.secrets", "secrets"),
+];
+
 impl From<Found> for Wrong {
     fn from(found: Found) -> Self {
-        Self::new("", found.message)
+        let field = FIELDS.iter().find(|(begins, _)| found.message.starts_with(begins));
+        let at = field.map_or("", |(_, at)| *at);
+        let mut letters = found.message.chars();
+        let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+        // “form.turns …” is a key, and stays as it is written.
+        let is_key = found.message.split(' ').next().is_some_and(|word| word.contains('.'));
+        let message = if is_key { found.message.clone() } else { first + letters.as_str() };
+        Self::new(at, message)
     }
 }
 
@@ -76,8 +96,8 @@ pub(super) struct Draft {
     pub asks: Vec<String>,
     pub hosts: Vec<HostRow>,
     pub fields: Vec<FieldRow>,
-    /// Names, with commas between them.
-    pub secrets: String,
+    /// Names.
+    pub secrets: Vec<String>,
     pub turns: String,
     pub dollars: String,
     pub output_tokens: String,
@@ -96,7 +116,7 @@ impl Draft {
             asks: Vec::new(),
             hosts: vec![HostRow::blank()],
             fields: rows(&form::Form::default_fields()),
-            secrets: String::new(),
+            secrets: Vec::new(),
             turns: form::TURNS_DEFAULT.to_string(),
             dollars: DOLLARS_DEFAULT.to_owned(),
             output_tokens: String::new(),
@@ -138,7 +158,7 @@ impl Draft {
             asks: first(&granted.ask),
             hosts,
             fields: form.map(|form| rows(&form.fields)).unwrap_or_default(),
-            secrets: granted.secrets.join(", "),
+            secrets: granted.secrets.clone(),
             turns: form.map(|form| form.turns.to_string()).unwrap_or_default(),
             dollars: form.and_then(|form| form.cost_micros).map(dollars).unwrap_or_default(),
             output_tokens: form
@@ -183,7 +203,7 @@ impl Draft {
             asks: all("ask"),
             hosts: (0..=HOSTS_MAX).map_while(host).collect(),
             fields: (0..=FIELDS_MAX).map_while(field).collect(),
-            secrets: text("secrets"),
+            secrets: named(sent.all("secret"), sent.text("secrets")),
             turns: text("turns"),
             dollars: text("dollars"),
             output_tokens: text("output_tokens"),
@@ -226,6 +246,9 @@ impl Draft {
             wrong.push(Wrong::new("version", "The version is three numbers with dots, such as 1.2.0."));
             semver::Version::new(0, 0, 0)
         });
+        if self.summary.is_empty() {
+            wrong.push(Wrong::new("summary", "Say in one sentence what the agent does."));
+        }
         if self.instructions.is_empty() {
             wrong.push(Wrong::new("instructions", "Say what the agent is to do."));
         }
@@ -233,6 +256,10 @@ impl Draft {
             wrong.push(Wrong::new("model", "Choose a model; one must be set up first."));
         }
         let turns = number(&self.turns, "turns", "turns", &mut wrong).unwrap_or(form::TURNS_DEFAULT);
+        if !(form::TURNS_MIN..=form::TURNS_MAX).contains(&turns) {
+            let (least, most) = (form::TURNS_MIN, form::TURNS_MAX);
+            wrong.push(Wrong::new("turns", format!("Turns must be between {least} and {most}.")));
+        }
         let output_tokens = number(&self.output_tokens, "output_tokens", "tokens of one reply", &mut wrong);
         let cost_micros = self.cost_micros(&mut wrong);
         let tools = self.chosen(&self.tools, base.map(|base| base.capabilities.tools.as_slice()));
@@ -247,13 +274,7 @@ impl Draft {
             models: vec![self.model.clone()],
             http: self.grants(base, &mut wrong),
             memory: tools.iter().any(|tool| tool.starts_with("memory_")),
-            secrets: self
-                .secrets
-                .split([',', ' '])
-                .map(str::trim)
-                .filter(|name| !name.is_empty())
-                .map(str::to_owned)
-                .collect(),
+            secrets: self.secrets.clone(),
             tools,
             ask: asks,
             ..manifest.capabilities
@@ -347,6 +368,17 @@ impl Draft {
         }
         micros
     }
+}
+
+/// Names that were chosen, then those that were typed with commas between them; each once.
+fn named<'a>(chosen: impl Iterator<Item = &'a str>, typed: &'a str) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for name in chosen.chain(typed.split([',', ' '])).map(str::trim) {
+        if !name.is_empty() && !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    names
 }
 
 fn rows(fields: &[Field]) -> Vec<FieldRow> {

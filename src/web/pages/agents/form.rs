@@ -8,15 +8,21 @@ use super::new::{self, Auth, Found, refused};
 use crate::domain::agent::{Agent, AgentVersion};
 use crate::domain::form::{self, OFFERED};
 use crate::domain::manifest::{Finding, Manifest};
+use crate::domain::permission::{Actor, Permission};
+use crate::domain::secret::Binding;
 use crate::services::agents::{self, Target, Upload};
 use crate::services::aliases;
+use crate::services::secrets::{self, Info};
 use crate::web::api::Segments;
 use crate::web::context::Context;
 use crate::web::extract::form::Form;
 use crate::web::pages::view::Shell;
-use crate::web::pages::{filters, html, html_of, see_other, shell};
+use crate::web::pages::{filters, html, html_of, may, see_other, shell};
 use crate::web::problem::Problem;
 use crate::web::state::State;
+
+/// Secrets of a workspace, and of its organization, that the form offers; others can be typed.
+const SECRETS: u32 = 200;
 
 #[derive(Template)]
 #[template(path = "pages/agents/form.html")]
@@ -35,6 +41,31 @@ struct FormPage {
     findings: Option<Vec<Found>>,
     /// Made of the form as it is.
     source: String,
+    secrets: Vec<SecretChoice>,
+    /// Chosen, and not there or not to be seen; with commas between them.
+    more_secrets: String,
+    may_set_secrets: bool,
+}
+
+impl FormPage {
+    /// What is wrong with a field.
+    fn said(&self, at: &str) -> String {
+        let about = self.wrong.iter().filter(|wrong| wrong.at == at);
+        about.map(|wrong| wrong.message.as_str()).collect::<Vec<_>>().join(" ")
+    }
+
+    fn said_of_host(&self, i: impl std::fmt::Display) -> String {
+        self.said(&format!("host-{i}"))
+    }
+}
+
+/// A secret that the agent may be granted.
+struct SecretChoice {
+    name: String,
+    path: String,
+    chosen: bool,
+    /// Where it may be sent by this agent, as it is bound now; empty where nowhere.
+    hosts: String,
 }
 
 struct Offer {
@@ -62,12 +93,12 @@ impl Of<'_> {
 }
 
 /// `GET /agents/new?mode=form`
-pub(super) fn show(auth: &Auth, state: &State, request: &HttpRequest) -> Result<HttpResponse, Problem> {
-    html(&page(auth, state, request, &Of::New, Draft::new(), Vec::new(), None))
+pub(super) async fn show(auth: &Auth, state: &State, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+    html(&page(auth, state, request, &Of::New, Draft::new(), Vec::new(), None).await?)
 }
 
 /// `GET /agents/{agent}/versions/new`, of an agent that was made with a form.
-pub(super) fn show_version(
+pub(super) async fn show_version(
     auth: &Auth,
     state: &State,
     request: &HttpRequest,
@@ -75,7 +106,7 @@ pub(super) fn show_version(
     latest: &AgentVersion,
 ) -> Result<HttpResponse, Problem> {
     let draft = Draft::of(&latest.manifest, &new::next_version(latest));
-    html(&page(auth, state, request, &Of::Version(agent, latest), draft, Vec::new(), None))
+    html(&page(auth, state, request, &Of::Version(agent, latest), draft, Vec::new(), None).await?)
 }
 
 /// `POST /agents/new/form`
@@ -101,12 +132,12 @@ async fn go_on(auth: &Auth, state: &State, request: &HttpRequest, of: Of<'_>, se
     let mut draft = Draft::read(sent);
     let wanted = sent.text("do").to_owned();
     if draft.rearrange(&wanted) {
-        return html(&page(auth, state, request, &of, draft, Vec::new(), None));
+        return html(&page(auth, state, request, &of, draft, Vec::new(), None).await?);
     }
     let made = draft.manifest(of.base());
     let manifest = match made {
         Ok(manifest) => manifest,
-        Err(wrong) => return invalid(&page(auth, state, request, &of, draft, wrong, None)),
+        Err(wrong) => return invalid(&page(auth, state, request, &of, draft, wrong, None).await?),
     };
     let upload = upload(&manifest, &of);
     match wanted.as_str() {
@@ -115,7 +146,7 @@ async fn go_on(auth: &Auth, state: &State, request: &HttpRequest, of: Of<'_>, se
         _ => {
             let checked = agents::check(&state.app, upload).await?;
             let findings = checked.findings.iter().map(Found::from).collect();
-            return html(&page(auth, state, request, &of, draft, Vec::new(), Some(findings)));
+            return html(&page(auth, state, request, &of, draft, Vec::new(), Some(findings)).await?);
         }
     }
     let target = match &of {
@@ -132,7 +163,7 @@ async fn go_on(auth: &Auth, state: &State, request: &HttpRequest, of: Of<'_>, se
                 .filter(|found| found.severity == "error")
                 .map(Wrong::from)
                 .collect();
-            html_of(&problem, &page(auth, state, request, &of, draft, wrong, None))
+            html_of(&problem, &page(auth, state, request, &of, draft, wrong, None).await?)
         }
     }
 }
@@ -174,7 +205,7 @@ fn by_hand(manifest: Manifest, upload: Upload) -> Upload {
     }
 }
 
-fn page(
+async fn page(
     auth: &Auth,
     state: &State,
     request: &HttpRequest,
@@ -182,7 +213,7 @@ fn page(
     draft: Draft,
     wrong: Vec<Wrong>,
     findings: Option<Vec<Found>>,
-) -> FormPage {
+) -> Result<FormPage, Problem> {
     let source = draft
         .manifest(of.base())
         .ok()
@@ -217,7 +248,8 @@ fn page(
             format!("New version of {}", agent.name),
         ),
     };
-    FormPage {
+    let (secrets, more_secrets) = secrets_of(state, auth.actor(), &draft).await?;
+    Ok(FormPage {
         shell: shell(state, request, &auth.known, title, "agents"),
         agent,
         latest_version,
@@ -229,5 +261,42 @@ fn page(
         wrong,
         findings,
         source: source.unwrap_or_default(),
+        secrets,
+        more_secrets,
+        may_set_secrets: may(auth.actor(), Permission::SecretsManage),
+    })
+}
+
+/// The secrets that there are, and the names of those that were chosen without being there.
+async fn secrets_of(state: &State, actor: &Actor, draft: &Draft) -> Result<(Vec<SecretChoice>, String), Problem> {
+    let mut found: Vec<Info> = Vec::new();
+    if may(actor, Permission::SecretsRead) {
+        // A workspace's own goes before the organization's of the same name.
+        for of in [secrets::Of::Workspace, secrets::Of::Org] {
+            for info in secrets::list(&state.app, actor, of, String::new(), SECRETS).await? {
+                if !found.iter().any(|known| known.name == info.name) {
+                    found.push(info);
+                }
+            }
+        }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
     }
+    let others = draft.secrets.iter().filter(|name| !found.iter().any(|info| info.name == **name));
+    let more = others.map(String::as_str).collect::<Vec<_>>().join(", ");
+    let choice = |info: &Info| SecretChoice {
+        path: format!("/settings/secrets/{}", info.id),
+        chosen: draft.secrets.contains(&info.name),
+        hosts: hosts_of(info, &draft.name),
+        name: info.name.clone(),
+    };
+    Ok((found.iter().map(choice).collect(), more))
+}
+
+/// Where bindings let the agent send a secret.
+fn hosts_of(info: &Info, agent: &str) -> String {
+    let binds = |binding: &&Binding| binding.agents.iter().any(|name| name == "*" || name == agent);
+    let mut hosts: Vec<&str> = info.bindings.iter().filter(binds).map(|binding| binding.host.as_str()).collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    hosts.join(", ")
 }

@@ -99,7 +99,7 @@ pub(super) type Auth = Authorized<permission::AgentsWrite>;
 /// `GET /agents/new`
 pub async fn show(auth: Auth, state: web::Data<State>, query: Query<Mode>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     if query.0.get() == "form" {
-        return form::show(&auth, &state, &request);
+        return form::show(&auth, &state, &request).await;
     }
     let editor = AgentEditor {
         mode: query.0.get(),
@@ -137,7 +137,7 @@ pub async fn show_version(
     let latest = agents::version_by_number(&state.app, auth.actor(), agent.id, &agent.latest_version).await?;
     let has_form = latest.manifest.form.is_some();
     if has_form && matches!(query.0.mode.as_str(), "" | "form") {
-        return form::show_version(&auth, &state, &request, &agent, &latest);
+        return form::show_version(&auth, &state, &request, &agent, &latest).await;
     }
     let source = agents::source(&state.app, auth.actor(), latest.id).await?;
     let editor = AgentEditor {

@@ -6,7 +6,7 @@ use super::signed;
 use crate::domain::spending::Range;
 use crate::domain::time::Timestamp;
 use crate::services::costs::{Limit, Part};
-use crate::web::pages::filters::dollars;
+use crate::web::pages::filters::{dollars, with_commas};
 
 pub const WIDTH: f64 = 760.0;
 pub const HEIGHT: f64 = 220.0;
@@ -114,10 +114,31 @@ fn scale(most: i64) -> Scale {
     let ticks = (0..=count)
         .map(|n| Tick {
             y: y_of(n * step, most),
-            text: dollars((n * step).unsigned_abs()),
+            text: tick(n * step, step),
         })
         .collect();
     Scale { most, ticks }
+}
+
+/// An amount on an axis, with as many digits as its steps need, so that no two look alike.
+fn tick(amount: i64, step: i64) -> String {
+    let digits = match step {
+        _ if amount == 0 => return dollars(0),
+        10_000.. => return format!("${}", in_cents(amount)),
+        1_000.. => 3,
+        100.. => 4,
+        10.. => 5,
+        _ => 6,
+    };
+    let (whole, rest) = (amount / 1_000_000, format!("{:06}", amount % 1_000_000));
+    format!("${whole}.{}", rest.get(..digits).unwrap_or(&rest))
+}
+
+/// Whole dollars without cents where there are none.
+fn in_cents(amount: i64) -> String {
+    let (whole, cents) = (amount / 1_000_000, amount % 1_000_000 / 10_000);
+    let whole = with_commas(whole.unsigned_abs());
+    if cents == 0 { whole } else { format!("{whole}.{cents:02}") }
 }
 
 fn when(at: Timestamp, zone: &TimeZone, hourly: bool) -> String {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
+use serde::Deserialize;
 
 use crate::domain::budget::{BudgetScope, OnExhausted, Period};
 use crate::domain::id::BudgetId;
@@ -13,6 +14,7 @@ use crate::services::{Error, agents, keys, users, workspaces};
 use crate::web::api::Segments;
 use crate::web::context::Context;
 use crate::web::extract::form::Form;
+use crate::web::extract::paging::Query;
 use crate::web::extract::{Authorized, Proved, may as permission};
 use crate::web::middleware::identity::Known;
 use crate::web::pages::costs::{ZONES, in_dollars, micros_of};
@@ -37,8 +39,7 @@ struct BudgetsPage {
     covers: Vec<Group>,
     zones: [&'static str; 12],
     form: Fields,
-    new_error: Option<String>,
-    error: Option<String>,
+    new_error: String,
 }
 
 struct Row {
@@ -57,7 +58,12 @@ struct Row {
     held: u32,
     version: u32,
     bar: Standing,
+    raise: RaiseFields,
+    raises: bool,
     fields: Fields,
+    changes: bool,
+    /// Of what was tried with it, where it is about no field.
+    error: String,
 }
 
 /// Widths in thousandths.
@@ -89,20 +95,72 @@ struct Fields {
     period: String,
     zone: String,
     on_exhausted: String,
+    name_error: String,
+    covers_error: String,
+    limit_error: String,
+    zone_error: String,
 }
 
+/// A raise as it is filled in.
+#[derive(Clone, Debug, Default)]
+struct RaiseFields {
+    amount: String,
+    hours: String,
+    amount_error: String,
+    hours_error: String,
+}
+
+/// Which of the page's forms something is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    New,
+    Change(BudgetId),
+    Raise(BudgetId),
+    /// The budget, and none of its forms.
+    Budget(BudgetId),
+}
+
+/// A form that is shown again, with what is wrong with it.
 #[derive(Default)]
 struct Said {
+    at: Option<At>,
     form: Fields,
-    new_error: Option<String>,
-    error: Option<String>,
+    raise: RaiseFields,
+    error: String,
+}
+
+/// What is wrong with one of these fields, as a sentence.
+fn wrong_with(problem: &Problem, pointers: &[&str]) -> String {
+    let about = problem.errors.iter();
+    let about = about.filter(|place| place.pointer.as_deref().is_some_and(|pointer| pointers.contains(&pointer)));
+    let sentence = |text: &str| {
+        let mut letters = text.chars();
+        let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+        format!("{first}{}.", letters.as_str().trim_end_matches('.'))
+    };
+    about.map(|place| sentence(&place.message)).collect::<Vec<_>>().join(" ")
 }
 
 impl Said {
-    fn error(words: String) -> Self {
+    fn wrong(at: At, mut form: Fields, mut raise: RaiseFields, problem: &Problem) -> Self {
+        form.name_error = wrong_with(problem, &["/name"]);
+        form.covers_error = wrong_with(problem, &["/covers", "/scope", "/target"]);
+        form.limit_error = wrong_with(problem, &["/limit", "/limit_micros"]);
+        form.zone_error = wrong_with(problem, &["/time_zone"]);
+        raise.amount_error = wrong_with(problem, &["/amount", "/raise_micros", "/micros"]);
+        raise.hours_error = wrong_with(problem, &["/for", "/until"]);
+        let told = match at {
+            At::New | At::Change(_) => [&form.name_error, &form.covers_error, &form.limit_error, &form.zone_error]
+                .iter()
+                .any(|error| !error.is_empty()),
+            At::Raise(_) => !raise.amount_error.is_empty() || !raise.hours_error.is_empty(),
+            At::Budget(_) => false,
+        };
         Self {
-            error: Some(words),
-            ..Self::default()
+            at: Some(at),
+            form,
+            raise,
+            error: if told { String::new() } else { words_of(problem) },
         }
     }
 }
@@ -117,6 +175,7 @@ impl Fields {
             period: text("period"),
             zone: text("zone"),
             on_exhausted: text("on_exhausted"),
+            ..Self::default()
         }
     }
 
@@ -143,9 +202,26 @@ fn amount(pointer: &str, text: &str) -> Result<u64, Error> {
     micros_of(text).ok_or_else(|| Error::field(pointer, format!("{text:?} is no amount: write dollars, such as 10 or 2.50.")))
 }
 
+/// What a link to the page asks for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Asked {
+    /// The budget that is to be raised.
+    raise: String,
+}
+
 /// `GET /settings/budgets`
-pub async fn show(auth: Authorized<permission::CostsRead>, state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    html(&page(&auth.known, &state, &request, Said::default()).await?)
+pub async fn show(
+    auth: Authorized<permission::CostsRead>,
+    state: web::Data<State>,
+    query: Query<Asked>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let said = Said {
+        at: query.0.raise.parse().ok().map(At::Raise),
+        ..Said::default()
+    };
+    html(&page(&auth.known, &state, &request, said).await?)
 }
 
 /// `POST /settings/budgets`: makes a budget.
@@ -160,11 +236,7 @@ pub async fn create(
         Ok(new) => budgets::create(&state.app, auth.actor(), new, Context::origin(&request)).await,
         Err(error) => Err(error),
     };
-    let said = |words| Said {
-        new_error: Some(words),
-        form: fields,
-        error: None,
-    };
+    let said = |problem: &Problem| Said::wrong(At::New, fields, RaiseFields::default(), problem);
     done_or(&auth.known, &state, &request, made.map(drop), "budget-made", said).await
 }
 
@@ -177,7 +249,8 @@ pub async fn change(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let id = named(&segments)?;
-    let done = match Fields::read(&form).budget() {
+    let fields = Fields::read(&form);
+    let done = match fields.budget() {
         Ok(new) => {
             let change = Change {
                 name: Some(new.name),
@@ -193,7 +266,8 @@ pub async fn change(
         }
         Err(error) => Err(error),
     };
-    done_or(&auth.known, &state, &request, done.map(drop), "saved", Said::error).await
+    let said = |problem: &Problem| Said::wrong(At::Change(id), fields, RaiseFields::default(), problem);
+    done_or(&auth.known, &state, &request, done.map(drop), "saved", said).await
 }
 
 /// `POST /settings/budgets/{budget}/raise`: more for a time; an empty amount takes an earlier raise back.
@@ -228,7 +302,13 @@ pub async fn raise(
         )),
         (Err(error), _) => Err(error),
     };
-    done_or(&auth.known, &state, &request, done.map(drop), "budget-raised", Said::error).await
+    let fields = RaiseFields {
+        amount: form.text("amount").to_owned(),
+        hours: form.text("for").to_owned(),
+        ..RaiseFields::default()
+    };
+    let said = |problem: &Problem| Said::wrong(At::Raise(id), Fields::default(), fields, problem);
+    done_or(&auth.known, &state, &request, done.map(drop), "budget-raised", said).await
 }
 
 /// `POST /settings/budgets/{budget}/remove`
@@ -239,8 +319,9 @@ pub async fn remove(
     _form: Form,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let done = budgets::remove(&state.app, auth.actor(), named(&segments)?, None, Context::origin(&request)).await;
-    done_or(&auth.known, &state, &request, done, "budget-removed", Said::error).await
+    let id = named(&segments)?;
+    let done = budgets::remove(&state.app, auth.actor(), id, None, Context::origin(&request)).await;
+    done_or(&auth.known, &state, &request, done, "budget-removed", about(id)).await
 }
 
 /// `POST /settings/budgets/{budget}/resume`: the runs that wait for it ask again.
@@ -251,8 +332,9 @@ pub async fn resume(
     _form: Form,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let done = budgets::resume_held(&state.app, auth.actor(), named(&segments)?, Context::origin(&request)).await;
-    done_or(&auth.known, &state, &request, done.map(drop), "held-resumed", Said::error).await
+    let id = named(&segments)?;
+    let done = budgets::resume_held(&state.app, auth.actor(), id, Context::origin(&request)).await;
+    done_or(&auth.known, &state, &request, done.map(drop), "held-resumed", about(id)).await
 }
 
 /// `POST /settings/budgets/{budget}/cancel`: the runs that wait for it are stopped.
@@ -263,12 +345,17 @@ pub async fn cancel(
     _form: Form,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let done = budgets::cancel_held(&state.app, auth.actor(), named(&segments)?, Context::origin(&request)).await;
-    done_or(&auth.known, &state, &request, done.map(drop), "held-cancelled", Said::error).await
+    let id = named(&segments)?;
+    let done = budgets::cancel_held(&state.app, auth.actor(), id, Context::origin(&request)).await;
+    done_or(&auth.known, &state, &request, done.map(drop), "held-cancelled", about(id)).await
 }
 
 fn named(segments: &Segments) -> Result<BudgetId, Problem> {
     segments.text("budget").parse().map_err(|_| Problem::not_found())
+}
+
+fn about(id: BudgetId) -> impl FnOnce(&Problem) -> Said {
+    move |problem| Said::wrong(At::Budget(id), Fields::default(), RaiseFields::default(), problem)
 }
 
 async fn done_or(
@@ -277,13 +364,13 @@ async fn done_or(
     request: &HttpRequest,
     done: Result<(), Error>,
     word: &str,
-    said: impl FnOnce(String) -> Said,
+    said: impl FnOnce(&Problem) -> Said,
 ) -> Result<HttpResponse, Problem> {
     match done {
         Ok(()) => Ok(see_other(format!("{PATH}?done={word}"))),
         Err(error @ (Error::Invalid(_) | Error::Conflict(_) | Error::TooLarge(_))) => {
             let problem = Problem::from(error);
-            html_of(&problem, &page(known, state, request, said(words_of(&problem))).await?)
+            html_of(&problem, &page(known, state, request, said(&problem)).await?)
         }
         Err(error) => Err(error.into()),
     }
@@ -366,7 +453,12 @@ fn row(state: &State, shown: Shown) -> Row {
             period: budget.period.to_string(),
             zone: budget.time_zone.clone(),
             on_exhausted: budget.on_exhausted.to_string(),
+            ..Fields::default()
         },
+        raise: RaiseFields::default(),
+        raises: false,
+        changes: false,
+        error: String::new(),
         id: budget.id.to_string(),
         name: budget.name,
     }
@@ -425,15 +517,32 @@ async fn page(known: &Known, state: &State, request: &HttpRequest, said: Said) -
     let actor = &known.actor;
     let may_manage = may(actor, Permission::BudgetsManage);
     let found = budgets::list(&state.app, actor, None, BUDGETS_MAX).await?;
+    let Said { at, form, raise, error } = said;
+    let with_said = |shown: Shown| {
+        let id = shown.budget.id;
+        let mut row = row(state, shown);
+        row.raises = at == Some(At::Raise(id));
+        row.changes = at == Some(At::Change(id));
+        if row.raises {
+            row.raise = raise.clone();
+        }
+        if row.changes {
+            row.fields = form.clone();
+        }
+        if row.raises || row.changes || at == Some(At::Budget(id)) {
+            row.error.clone_from(&error);
+        }
+        row
+    };
+    let is_new = at == Some(At::New);
     Ok(BudgetsPage {
         shell: settings_shell(state, request, known, "Budgets", PATH),
-        budgets: found.into_iter().map(|shown| row(state, shown)).collect(),
+        budgets: found.into_iter().map(with_said).collect(),
         may_manage,
         covers: if may_manage { covers(state, actor).await? } else { Vec::new() },
         zones: ZONES,
-        form: said.form,
-        new_error: said.new_error,
-        error: said.error,
+        new_error: if is_new { error } else { String::new() },
+        form: if is_new { form } else { Fields::default() },
     })
 }
 

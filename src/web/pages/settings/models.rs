@@ -26,6 +26,8 @@ struct ModelsPage {
     aliases: Vec<AliasRow>,
     /// Models that the settings file has and no alias covers.
     of_settings: Vec<String>,
+    /// Whether the settings file has any.
+    has_settings: bool,
     may_manage: bool,
     may_station: bool,
 }
@@ -102,6 +104,7 @@ pub async fn show(
         }
     });
     html(&ModelsPage {
+        has_settings: !configured.is_empty(),
         aliases: rows.collect(),
         of_settings: configured.iter().filter(|name| !names.contains(name)).cloned().collect(),
         providers: usable.iter().map(row).collect(),

@@ -33,7 +33,10 @@ const DAY_MS: i64 = 86_400_000;
 #[template(path = "pages/settings/prices.html")]
 struct PricesPage {
     shell: Shell,
+    /// What was set here, or what was looked for.
     rows: Vec<Row>,
+    /// The list that ships, where nothing was looked for.
+    shipped: Vec<Row>,
     total: usize,
     query: String,
     may_set: bool,
@@ -406,13 +409,17 @@ async fn page(known: &Known, state: &State, request: &HttpRequest, said: Said) -
     let shipped_row = |listed: &Listed| row("shipped", (&listed.provider, &listed.model, listed.from), &listed.tariff, "", None);
     let mut rows: Vec<Row> = own.iter().map(|stored| set_row("yours", true, stored)).collect();
     rows.extend(station.iter().map(|stored| set_row("station", may_station, stored)));
-    rows.extend(prices::shipped().lines.iter().map(shipped_row));
-    let total = rows.len();
+    let mut shipped: Vec<Row> = prices::shipped().lines.iter().map(shipped_row).collect();
+    let total = rows.len() + shipped.len();
     let query = said.form.q.trim().to_lowercase();
+    if !query.is_empty() {
+        rows.append(&mut shipped);
+    }
     rows.retain(|row| query.is_empty() || row.model.to_lowercase().contains(&query) || row.provider.to_lowercase().contains(&query));
     Ok(PricesPage {
         shell: settings_shell(state, request, known, "Prices", PATH),
         rows,
+        shipped,
         total,
         query: said.form.q.clone(),
         may_set,

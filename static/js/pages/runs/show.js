@@ -225,14 +225,14 @@ async function loadRun() {
 }
 
 // What it waits for, and the decisions that it asks for, in the server's words and cards.
-const asks = /^(approval\.|run\.started|run\.finished|segment\.)/;
+const asks = /^(approval\.|run\.(started|finished|paused|resumed)|segment\.)/;
 let waitsAsked = 0;
 function loadWaits() {
   clearTimeout(waitsAsked);
   waitsAsked = setTimeout(async () => {
     const now = await fetchPage();
     if (!now) return;
-    page.querySelector('[data-waits]').replaceChildren(...now.querySelector('[data-waits]').childNodes);
+    for (const part of ['[data-waits]', '[data-held]']) page.querySelector(part).replaceChildren(...now.querySelector(part).childNodes);
     exchangeCards(page.querySelector('[data-approvals]'), now.querySelector('[data-approvals]'));
     document.querySelector('[data-live="pending"]')?.replaceChildren(...(now.querySelector('[data-live="pending"]')?.childNodes ?? []));
     refreshTimes(page);
