@@ -2,6 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
+import { randomBytes } from 'node:crypto';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { finished, launch, open, signIn } from './browser.mjs';
 import { shot } from './shots.mjs';
@@ -34,7 +37,8 @@ async function run() {
   await ana.getByRole('textbox', { name: 'Input' }).fill(JSON.stringify({ to: `http://${host}/` }));
   await ana.getByRole('button', { name: 'Start the run' }).click();
   await finished(ana);
-  await ana.getByText('[secret shop-token]').first().waitFor();
+  await ana.getByRole('tab', { name: 'Output' }).click();
+  await ana.locator('.in-body').getByText('[secret shop-token]').first().waitFor();
 }
 
 test('what does not fit is said beside the field, and the value is not shown again', async () => {
@@ -85,4 +89,22 @@ test('on a phone nothing is cut off, and the secret is removed', async () => {
   await ana.getByText('The secret is removed.').waitFor();
   assert.equal(await ana.getByText('None yet.').count(), 2);
   assert.deepEqual(ana.faults, []);
+});
+
+test('with another master key the page says which is expected and where it is looked for', async () => {
+  await ana.setViewportSize({ width: 1440, height: 900 });
+  const file = join(station.folder, 'data', 'master.key');
+  const [key, { origin }] = [await readFile(file, 'utf8'), station];
+  await station.kill();
+  await writeFile(file, `${randomBytes(32).toString('base64')}\n`);
+  await station.restart();
+  await ana.goto(`${origin}/settings/secrets`);
+  await ana.getByText('Secrets cannot be opened or sealed').waitFor();
+  await ana.getByText('Everything that needs none works.').waitFor();
+  await shot(ana, 'secrets-sealed');
+  await ana.goto(`${origin}/runs`);
+  await ana.getByRole('heading', { name: 'Runs' }).waitFor();
+  await station.kill();
+  await writeFile(file, key);
+  await station.restart();
 });

@@ -174,14 +174,14 @@ async fn rows_come_and_go_and_nothing_that_was_typed_is_lost() {
 async fn what_is_wrong_is_said_and_nothing_is_stored() {
     let (station, mut browser) = station().await;
     for (other, said) in [
-        (("name", "Not A Name"), "name must be 1 to 64"),
+        (("name", "Not A Name"), "must be 1 to 64"),
         (("instructions", " "), "Say what the agent is to do"),
         (("version", "one"), "three numbers with dots"),
         (("turns", "1"), "between 2 and 200"),
         (("turns", "many"), "is a whole number"),
         (("dollars", "-3"), "an amount in dollars"),
         (("host.0.host", "https://x"), "is no host"),
-        (("summary", ""), "summary must be"),
+        (("summary", ""), "Say in one sentence"),
         (("model", ""), "Choose a model"),
     ] {
         let methods = ("host.0.method", "GET");

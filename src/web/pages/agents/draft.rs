@@ -262,7 +262,7 @@ impl Draft {
         }
         let output_tokens = number(&self.output_tokens, "output_tokens", "tokens of one reply", &mut wrong);
         let cost_micros = self.cost_micros(&mut wrong);
-        let tools = self.chosen(&self.tools, base.map(|base| base.capabilities.tools.as_slice()));
+        let tools = Self::chosen(&self.tools, base.map(|base| base.capabilities.tools.as_slice()));
         let asks = self.asked(&tools, base);
         let mut manifest = base
             .cloned()
@@ -292,7 +292,7 @@ impl Draft {
     }
 
     /// The tools of what was chosen, then those of before that no offer has.
-    fn chosen(&self, chosen: &[String], before: Option<&[String]>) -> Vec<String> {
+    fn chosen(chosen: &[String], before: Option<&[String]>) -> Vec<String> {
         let offers = OFFERED
             .iter()
             .filter(|offer| offer.tools.first().is_some_and(|first| chosen.iter().any(|name| name == first)));
@@ -304,7 +304,7 @@ impl Draft {
 
     fn asked(&self, tools: &[String], base: Option<&Manifest>) -> Vec<String> {
         // Of those for memory, a person is asked about the one that changes it.
-        let mut asks = self.chosen(&self.asks, base.map(|base| base.capabilities.ask.as_slice()));
+        let mut asks = Self::chosen(&self.asks, base.map(|base| base.capabilities.ask.as_slice()));
         asks.retain(|name| tools.contains(name) && !matches!(name.as_str(), "memory_get" | "memory_search"));
         asks
     }

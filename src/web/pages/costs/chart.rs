@@ -1,5 +1,7 @@
 //! Charts of what was spent, as numbers that a template draws: bars in steps of one hue, and a sum that climbs towards a limit.
 
+use std::fmt::Write as _;
+
 use jiff::tz::TimeZone;
 
 use super::signed;
@@ -270,7 +272,7 @@ pub fn climb(range: &Range, zone: &TimeZone, totals: &[i64], limit: &Limit, now:
         }
         sum += amount;
         let end = round((n as f64 + 1.0).mul_add(wide, LEFT));
-        path.push_str(&format!("V{}H{end}", y_of(sum, scale.most)));
+        _ = write!(path, "V{}H{end}", y_of(sum, scale.most));
         rows.push(Row {
             when: name.clone(),
             amounts: vec![signed(*amount)],
