@@ -1,5 +1,7 @@
 //! What calls do to money, in the store and in the model.
 
+use std::time::Duration;
+
 use super::super::*;
 use super::model::{self, Kind, State};
 use super::world::World;
