@@ -124,7 +124,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// How much is tried where nobody says (`PROPTEST_CASES`).
-const CASES: u32 = 120;
+const CASES: u32 = 64;
 
 fn config() -> ProptestConfig {
     let asked = std::env::var_os("PROPTEST_CASES").is_some();
