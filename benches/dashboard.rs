@@ -31,6 +31,7 @@ impl Dice {
 }
 
 /// Runs of twenty agents, each used by two of ten people with or without a key, over ninety days; of each four calls in five are models'.
+#[expect(clippy::cast_possible_wrap, reason = "a million lines, and thousands of tokens")]
 fn fill(database: &Connection, org: &str, workspace: &str, now: i64, lines: usize) {
     const MODELS: [(&str, &str); 5] = [
         ("openai", "gpt-4o"),

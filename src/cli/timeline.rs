@@ -1,5 +1,7 @@
 //! A run's journal as lines on a terminal: time, a mark, a sentence.
 
+use std::fmt::Write as _;
+
 use std::io::{self, Write};
 
 use serde_json::Value;
@@ -179,10 +181,10 @@ fn tool(meta: &Value) -> String {
         }
     }
     if number(meta, "status") > 0 {
-        line.push_str(&format!(" · {}", number(meta, "status")));
+        _ = write!(line, " · {}", number(meta, "status"));
     }
     if !text(meta, "value").is_empty() {
-        line.push_str(&format!(" = {}", text(meta, "value")));
+        _ = write!(line, " = {}", text(meta, "value"));
     }
     line
 }

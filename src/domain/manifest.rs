@@ -1,5 +1,7 @@
 //! `agent.toml`: what an agent is called, how it runs, and what it may touch.
 
+use std::fmt::Write as _;
+
 use serde::{Deserialize, Serialize};
 
 use super::failure::codes;
@@ -153,11 +155,11 @@ impl Capabilities {
         for grant in &self.http {
             let mut line = format!("Send {} requests to {}", grant.methods.join(", "), grant.host);
             if !grant.path.is_empty() {
-                line.push_str(&format!(", where the path begins with {}", grant.path));
+                _ = write!(line, ", where the path begins with {}", grant.path);
             }
             let writes = grant.methods.iter().any(|method| !trifecta::is_read(method));
             if writes && let Some(header) = &grant.idempotency_header {
-                line.push_str(&format!(", with a key in {header} so that a repeated write counts once"));
+                _ = write!(line, ", with a key in {header} so that a repeated write counts once");
             }
             if writes && grant.approval == AskFirst::Never && !trifecta::of(self).is_complete() {
                 line.push_str(", without asking a person first");

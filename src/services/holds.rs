@@ -59,9 +59,10 @@ async fn change(app: &App, actor: &Actor, id: RunId, action: &'static str, origi
                     return Err(store::Error::Conflict(text.to_owned()));
                 }
                 // It asks its budgets again, which may hold it again.
-                let asked_again = match waits_for_money && may_spend {
-                    true => holds::budget_again(tx, org, id, Some(principal), now)?.and_then(|held| held.seq),
-                    false => None,
+                let asked_again = if waits_for_money && may_spend {
+                    holds::budget_again(tx, org, id, Some(principal), now)?.and_then(|held| held.seq)
+                } else {
+                    None
                 };
                 let held = holds::release(tx, org, id, Hold::Pause, principal, now)?;
                 Held {

@@ -240,7 +240,7 @@ pub(super) async fn finish_in_background(app: App) {
             }
         }
         Err(error) => {
-            tracing::error!(%error, "the master key cannot be replaced to its end; agentstation key rotate-master goes on with it")
+            tracing::error!(%error, "the master key cannot be replaced to its end; agentstation key rotate-master goes on with it");
         }
     }
 }

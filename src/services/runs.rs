@@ -145,8 +145,8 @@ pub async fn start_once(app: &App, actor: &Actor, start: StartRun, key: Option<S
     Ok(Started::Now { whole, kept })
 }
 
-/// Queues a run, and keeps the key of its request in the same transaction.
-async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId, key: Option<StartKey>) -> Result<Queued, Error> {
+/// Whether they may start such a run, and whether it keeps the limits; returns its input.
+fn checked(actor: &Actor, start: &StartRun) -> Result<serde_json::Value, Error> {
     require(actor, Permission::RunsStart, actor.org, "the agent")?;
     if let Some(text) = &start.message {
         require(actor, Permission::RunsMessage, actor.org, "the agent")?;
@@ -176,12 +176,17 @@ async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId, key: Opti
     if let Some((key, message)) = start.retry.problem() {
         return Err(Error::field(&format!("/retry/{}", key.replace('-', "_")), message));
     }
-    let input: serde_json::Value = serde_json::from_str(&start.input).map_err(|error| {
+    serde_json::from_str(&start.input).map_err(|error| {
         Error::Invalid(vec![FieldError {
             pointer: String::new(),
             message: format!("the input is no JSON: {error}"),
         }])
-    })?;
+    })
+}
+
+/// Queues a run, and keeps the key of its request in the same transaction.
+async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId, key: Option<StartKey>) -> Result<Queued, Error> {
+    let input = checked(actor, &start)?;
     let version_id = resolve(app, actor, &start).await?;
     let version = agents::load_version(app, actor.org, version_id).await?;
     version.check_input(&input)?;
@@ -243,16 +248,7 @@ async fn enqueue(app: &App, actor: &Actor, start: StartRun, id: RunId, key: Opti
                 }
                 runs::insert(tx, scope, &new, now)?;
                 if new.session {
-                    let payer = Payer {
-                        org: scope.org,
-                        workspace: scope.workspace,
-                        environment: new.environment.clone(),
-                        run: id,
-                        agent: new.agent_id,
-                        principal: new.started_by,
-                        key: new.key.clone(),
-                    };
-                    executor::note_session(tx, &noting, &payer, 0, now)?;
+                    executor::note_session(tx, &noting, &Payer::of(scope, &new), 0, now)?;
                 }
                 if let Some(text) = &message {
                     sessions::keep(tx, &sender, id, 0, text, now)?;

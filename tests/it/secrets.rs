@@ -21,12 +21,16 @@ const SECRET: &str = "sk-live/Qz7+pR\"9=x&Yw_0123456789";
 const HEADER: &str = "hdr-4f9a8b7c6d5e4f3a2b1c";
 
 fn hex(text: &str) -> String {
-    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+    agentstation::domain::hex::encode(text.as_bytes())
+}
+
+fn each_byte(text: &str, write: impl Fn(u8) -> String) -> String {
+    text.bytes().map(write).collect()
 }
 
 fn escaped(text: &str) -> String {
     let quoted = serde_json::to_string(text).unwrap();
-    quoted[1..quoted.len() - 1].to_owned()
+    quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap().to_owned()
 }
 
 fn url_encoded(text: &str) -> String {
@@ -47,10 +51,10 @@ fn traces(secret: &str) -> Vec<String> {
         for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
             let text = engine.encode(&around);
             // Without what depends on the bytes beside it.
-            all.push(text[3..text.len() - 2].to_owned());
+            all.push(text.get(3..text.len() - 2).unwrap().to_owned());
         }
     }
-    all.push(secret.bytes().map(|byte| format!("\\u{byte:04x}")).collect());
+    all.push(each_byte(secret, |byte| format!("\\u{byte:04x}")));
     all
 }
 
@@ -122,10 +126,10 @@ fn answer(path: &str, asked: &str) -> Vec<u8> {
             for value in [sent, SECRET, HEADER] {
                 for shift in 0..3 {
                     let around = [&b"ab"[..shift.min(2)], value.as_bytes()].concat();
-                    text.push_str(&format!("{} {} ", STANDARD.encode(&around), URL_SAFE.encode(&around)));
+                    text.push_str(&[STANDARD.encode(&around), URL_SAFE.encode(&around), String::new()].join(" "));
                 }
-                let unicode: String = value.bytes().map(|byte| format!("\\u{byte:04x}")).collect();
-                let html: String = value.bytes().map(|byte| format!("&#{byte};")).collect();
+                let unicode = each_byte(value, |byte| format!("\\u{byte:04x}"));
+                let html = each_byte(value, |byte| format!("&#{byte};"));
                 let pairs = [
                     hex(value),
                     hex(value).to_uppercase(),

@@ -95,10 +95,10 @@ async fn until(client: &Http, id: &str, wanted: impl Fn(&Value) -> bool) -> Valu
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    match tokio::time::timeout(Duration::from_mins(1), reached).await {
-        Ok(run) => run,
-        Err(_) => panic!("the run never gets there: {}", run_of(client, id).await),
-    }
+    let Ok(run) = tokio::time::timeout(Duration::from_mins(1), reached).await else {
+        panic!("the run never gets there: {}", run_of(client, id).await)
+    };
+    run
 }
 
 async fn end(client: &Http, id: &str) -> Value {

@@ -81,15 +81,12 @@ enum Block {
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Delta {
-    TextDelta {
-        text: String,
-    },
-    InputJsonDelta {
-        partial_json: String,
-    },
-    ThinkingDelta {
-        thinking: String,
-    },
+    #[serde(rename = "text_delta")]
+    Text { text: String },
+    #[serde(rename = "input_json_delta")]
+    InputJson { partial_json: String },
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: String },
     /// Signatures and citations.
     #[serde(other)]
     Other,
@@ -103,6 +100,7 @@ struct Ending {
 
 /// The counts do not overlap: what the cache gave or took stands beside `input_tokens`. Later events say only what has changed.
 #[derive(Clone, Copy, Default, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "as they are on the wire")]
 struct WireUsage {
     #[serde(default)]
     input_tokens: Option<u64>,
@@ -225,9 +223,9 @@ impl Assembly {
             }
             Event::ContentBlockStart { index, content_block } => self.begin(host, index, content_block, deltas)?,
             Event::ContentBlockDelta { index, delta } => match delta {
-                Delta::TextDelta { text } => self.say(&text, deltas),
-                Delta::ThinkingDelta { thinking } => self.thought_bytes += thinking.len(),
-                Delta::InputJsonDelta { partial_json } => {
+                Delta::Text { text } => self.say(&text, deltas),
+                Delta::Thinking { thinking } => self.thought_bytes += thinking.len(),
+                Delta::InputJson { partial_json } => {
                     if let Some(call) = self.calls.get_mut(&index) {
                         call.json.push_str(&partial_json);
                     }

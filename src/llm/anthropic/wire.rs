@@ -90,14 +90,17 @@ pub(super) fn request(request: &ChatRequest, model: &str, cap: u32) -> Result<Ve
 /// The schema of arguments with the reply in a field; what the schema refers to is moved along with its root.
 fn wrapped(mut schema: Value, field: Option<&str>) -> Value {
     let Some(field) = field else { return schema };
-    let mut outer = json!({ "type": "object", "required": [field], "additionalProperties": false });
+    let mut outer = Map::new();
     for name in ["$defs", "definitions"] {
         if let Some(definitions) = schema.as_object_mut().and_then(|schema| schema.remove(name)) {
-            outer[name] = definitions;
+            outer.insert(name.to_owned(), definitions);
         }
     }
-    outer["properties"] = json!({ field: schema });
-    outer
+    outer.insert("type".to_owned(), "object".into());
+    outer.insert("required".to_owned(), json!([field]));
+    outer.insert("additionalProperties".to_owned(), false.into());
+    outer.insert("properties".to_owned(), json!({ field: schema }));
+    outer.into()
 }
 
 /// The system's words, and messages of user and assistant in turns: results of tools stand in the user's.

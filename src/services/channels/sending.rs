@@ -1,5 +1,7 @@
 //! Sends what is to go out. Deliveries are rows: a restart loses none, and what failed is tried again after a while.
 
+use std::fmt::Write as _;
+
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -258,10 +260,10 @@ fn slack(message: &Message<'_>) -> Value {
     };
     let mut text = format!("{mark} *{}*", safe(message.title));
     if !message.body.is_empty() {
-        text.push_str(&format!("\n{}", safe(message.body)));
+        _ = write!(text, "\n{}", safe(message.body));
     }
     if !message.link.is_empty() {
-        text.push_str(&format!("\n<{}|Open>", message.link));
+        _ = write!(text, "\n<{}|Open>", message.link);
     }
     json!({ "text": text, "blocks": [{ "type": "section", "text": { "type": "mrkdwn", "text": text } }] })
 }

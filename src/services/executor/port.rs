@@ -445,7 +445,9 @@ impl Port for RunPort {
     fn begin(&self, mut before: Vec<NewEntry>, mut calls: Vec<PendingCall>) -> BoxFuture<'_, Result<Vec<Begun>, PortError>> {
         Box::pin(async move {
             self.secrets.clean_entries(&mut before);
-            calls.iter_mut().for_each(|call| self.secrets.clean_call(call));
+            for call in &mut calls {
+                self.secrets.clean_call(call);
+            }
             let startable = self.startable(calls.iter()).await?;
             let computed = self.computed(&calls).await;
             self.came_back.store(self.app.money.count(), Ordering::Relaxed);

@@ -24,7 +24,7 @@ use crate::services::{App, Error, secrets as values};
 use crate::store::secrets as rows;
 
 /// Between two notes of when a secret was last sent.
-const TOUCH_EVERY: Duration = Duration::from_secs(60);
+const TOUCH_EVERY: Duration = Duration::from_mins(1);
 /// Headers that go with a redirect to another host.
 const TRAVELLING_HEADERS: [&str; 2] = ["accept", "user-agent"];
 
@@ -335,7 +335,9 @@ impl RunSecrets {
     pub(super) fn clean_entries(&self, entries: &mut [NewEntry]) {
         let redactor = self.redactor();
         if !redactor.is_empty() {
-            entries.iter_mut().for_each(|entry| clean_entry(&redactor, entry));
+            for entry in entries {
+                clean_entry(&redactor, entry);
+            }
         }
     }
 

@@ -246,7 +246,7 @@ fn end_of_tag(tag: &str) -> usize {
                     .get(..at)
                     .is_some_and(|before| before.trim_ascii_end().ends_with(b"=")) =>
             {
-                quote = Some(byte)
+                quote = Some(byte);
             }
             (Some(open), close) if open == close => quote = None,
             _ => {}

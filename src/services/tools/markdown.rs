@@ -1,5 +1,7 @@
 //! `markdown_to_text`: what Markdown says, without its marks.
 
+use std::fmt::Write as _;
+
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
 pub(super) fn to_text(markdown: &str) -> String {
@@ -12,7 +14,6 @@ pub(super) fn to_text(markdown: &str) -> String {
         match event {
             Event::Text(text) | Event::Code(text) => out.push_str(&text),
             Event::SoftBreak | Event::HardBreak => out.push('\n'),
-            Event::Rule => end_block(&mut out, "\n\n"),
             Event::TaskListMarker(done) => out.push_str(if done { "[x] " } else { "[ ] " }),
             Event::Start(Tag::Link { dest_url, .. }) => links.push((dest_url.into_string(), out.len())),
             Event::End(TagEnd::Link) => {
@@ -20,7 +21,7 @@ pub(super) fn to_text(markdown: &str) -> String {
                     && !address.is_empty()
                     && out.get(began..) != Some(address.as_str())
                 {
-                    out.push_str(&format!(" ({address})"));
+                    _ = write!(out, " ({address})");
                 }
             }
             Event::Start(Tag::List(first)) => {
@@ -38,14 +39,16 @@ pub(super) fn to_text(markdown: &str) -> String {
                 out.push_str(&"  ".repeat(lists.len().saturating_sub(1).min(8)));
                 match lists.last_mut() {
                     Some(Some(number)) => {
-                        out.push_str(&format!("{number}. "));
+                        _ = write!(out, "{number}. ");
                         *number = number.saturating_add(1);
                     }
                     _ => out.push_str("- "),
                 }
             }
             Event::Start(Tag::Paragraph) if lists.is_empty() => end_block(&mut out, "\n\n"),
-            Event::Start(Tag::Heading { .. } | Tag::CodeBlock(_) | Tag::BlockQuote(_) | Tag::Table(_)) => end_block(&mut out, "\n\n"),
+            Event::Rule | Event::Start(Tag::Heading { .. } | Tag::CodeBlock(_) | Tag::BlockQuote(_) | Tag::Table(_)) => {
+                end_block(&mut out, "\n\n");
+            }
             Event::End(TagEnd::Heading(_) | TagEnd::CodeBlock | TagEnd::BlockQuote(_) | TagEnd::Table | TagEnd::Paragraph) => {
                 end_block(&mut out, if lists.is_empty() { "\n\n" } else { "\n" });
             }

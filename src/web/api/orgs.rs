@@ -318,9 +318,10 @@ pub struct UsageBody {
 )]
 pub async fn usage(auth: Authorized<may::OrgRead>, state: web::Data<State>, query: Query<SpendingQuery>) -> Result<HttpResponse, Problem> {
     let is_asked = query.0.by.is_some() || query.0.from.is_some() || query.0.to.is_some();
-    let spending = match is_asked {
-        true => Some(spending::sums(&state, auth.actor(), query.0, false).await?),
-        false => None,
+    let spending = if is_asked {
+        Some(spending::sums(&state, auth.actor(), query.0, false).await?)
+    } else {
+        None
     };
     let usage = plans::usage(&state.app, auth.actor()).await?;
     let of = |used: u32, limit: u32| UsedBody {

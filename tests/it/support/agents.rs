@@ -145,10 +145,10 @@ impl TestStation {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         };
-        match tokio::time::timeout(RUN_WITHIN, said).await {
-            Ok(replies) => replies,
-            Err(_) => panic!("the run replies not {count} times: {:?}", self.entries(id).await),
-        }
+        let Ok(replies) = tokio::time::timeout(RUN_WITHIN, said).await else {
+            panic!("the run replies not {count} times: {:?}", self.entries(id).await)
+        };
+        replies
     }
 
     /// Waits until a run has started another; returns the first.

@@ -67,7 +67,7 @@ fn watch(station: &TestStation) -> (tokio::sync::oneshot::Sender<()>, tokio::tas
         while stopped.try_recv() == Err(tokio::sync::oneshot::error::TryRecvError::Empty) {
             let sql = "SELECT COALESCE(max(spent_micros + reserved_micros), 0) FROM budget_windows";
             most = most.max(number(&db, sql));
-            std::thread::sleep(std::time::Duration::from_millis(2));
+            std::thread::park_timeout(std::time::Duration::from_millis(2));
         }
         most
     });

@@ -38,13 +38,13 @@ pub struct World {
     pub model: Model,
 }
 
-fn new_run(id: RunId, payer: &Payer, version: VersionId, parent: Option<RunId>, depth: u32, budget: Option<i64>) -> runs::NewRun {
+fn new_run(id: RunId, payer: &Payer, version: VersionId, parent: Option<RunId>, depth: u32, budget: Option<i64>) -> NewRun {
     let key = waits::Key {
         segment: 0,
         call: 1,
         sub: 0,
     };
-    runs::NewRun {
+    NewRun {
         id,
         environment: Environment::default(),
         agent_id: payer.agent,
