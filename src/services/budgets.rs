@@ -203,6 +203,7 @@ pub async fn create(app: &App, actor: &Actor, new: NewBudget, origin: Origin) ->
             return Err(store::Error::Limit(text));
         }
         rows::insert(tx, &budget)?;
+        rows::alerts::after_change(tx, &budget, now)?;
         store::audit::record(tx, record, now)?;
         show(tx, budget, now).map(Ok)
     });
@@ -238,6 +239,7 @@ async fn update(
         let record = record.detail(json!({ "before": detail(&before), "after": detail(&after) }));
         store::audit::record(tx, record, now)?;
         let after = rows::get(tx, org, id)?;
+        rows::alerts::after_change(tx, &after, now)?;
         Ok(Ok((before, show(tx, after, now)?)))
     });
     let (before, shown) = changed.await.map_err(named)??;

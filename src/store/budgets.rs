@@ -3,16 +3,15 @@
 //! A window's row is made from the ledger when it is first asked for; from then on whatever writes a line adds to it ([`add`]). So for every
 //! row there is, what is spent and reserved is what the ledger's lines of its time and scope come to.
 
+pub mod alerts;
+
 use rusqlite::{Row, named_params};
 
 use super::ledger::{Delta, Payer};
 use super::tx::Cells;
-use super::{Error, Reader, Tx, notifications, spending};
-use crate::domain::budget::{ALERTS_PERCENT, BudgetScope, Fit, OnExhausted, Period, Standing, Window, zone};
+use super::{Error, Reader, Tx, spending};
+use crate::domain::budget::{BudgetScope, Fit, OnExhausted, Period, Standing, Window, zone};
 use crate::domain::id::{BudgetId, OrgId, PrincipalId, RunId};
-use crate::domain::money::dollars;
-use crate::domain::notification::Tone;
-use crate::domain::permission::Role;
 use crate::domain::time::Timestamp;
 
 macro_rules! select {
@@ -60,7 +59,6 @@ pub(super) const RESERVED: &str = concat!(
     WHERE org_id = :org AND created_at >= :starts AND created_at < :ends AND state = 'reserved' AND ",
     in_scope!()
 );
-pub(super) const ALERTED: &str = "UPDATE budget_windows SET alerted = :percent WHERE budget_id = :budget AND starts_at = :starts";
 pub(super) const DROP_WINDOWS: &str = "DELETE FROM budget_windows WHERE budget_id = :budget";
 pub(super) const GET: &str = concat!(select!(), "WHERE b.id = :budget AND b.org_id = :org");
 pub(super) const LIST: &str = concat!(select!(), "WHERE b.org_id = :org AND b.id > :after ORDER BY b.id LIMIT :limit");
@@ -94,7 +92,7 @@ pub(super) const SQL: [&str; 21] = [
     SPENT,
     SPENT_EXACTLY,
     RESERVED,
-    ALERTED,
+    alerts::ALERTED,
     DROP_WINDOWS,
     GET,
     LIST,
@@ -194,11 +192,12 @@ fn sums(reader: &Reader<'_>, budget: &Budget, window: Window) -> Result<(i64, i6
     Ok((sum(if is_even { SPENT } else { SPENT_EXACTLY })?, sum(RESERVED)?))
 }
 
-fn kept(reader: &Reader<'_>, budget: &Budget, window: Window) -> Result<Option<(i64, i64)>, Error> {
+/// What a window's row says is spent and reserved, and up to which step people were told.
+fn kept(reader: &Reader<'_>, budget: &Budget, window: Window) -> Result<Option<((i64, i64), u32)>, Error> {
     reader.find(
         FIND_WINDOW,
         named_params! { ":budget": budget.id, ":starts": window.starts },
-        |row| Ok((row.get(0)?, row.get(1)?)),
+        |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)),
     )
 }
 
@@ -213,7 +212,7 @@ fn standing(budget: &Budget, (spent, reserved): (i64, i64), at: Timestamp) -> St
 /// How a budget stands at a time. Its window's row is made where it is not there.
 pub fn stands(tx: &Tx<'_>, budget: &Budget, at: Timestamp) -> Result<Standing, Error> {
     let window = budget.window(at);
-    if let Some(kept) = kept(tx, budget, window)? {
+    if let Some((kept, _)) = kept(tx, budget, window)? {
         return Ok(standing(budget, kept, at));
     }
     let (spent, reserved) = sums(tx, budget, window)?;
@@ -228,7 +227,7 @@ pub fn stands(tx: &Tx<'_>, budget: &Budget, at: Timestamp) -> Result<Standing, E
 pub fn look(reader: &Reader<'_>, budget: &Budget, at: Timestamp) -> Result<Standing, Error> {
     let window = budget.window(at);
     let found = match kept(reader, budget, window)? {
-        Some(kept) => kept,
+        Some((kept, _)) => kept,
         None => sums(reader, budget, window)?,
     };
     Ok(standing(budget, found, at))
@@ -249,55 +248,9 @@ pub(super) fn add(tx: &Tx<'_>, payer: &Payer, at: Timestamp, delta: Delta, now: 
     }
     for (id, starts, spent, alerted) in changed {
         let budget = get(tx, payer.org, id)?;
-        let standing = standing(&budget, (spent, 0), now);
-        let reached = ALERTS_PERCENT.iter().copied().rfind(|&percent| standing.percent() >= percent);
-        if let Some(percent) = reached.filter(|&percent| percent > alerted) {
-            tx.execute(ALERTED, named_params! { ":percent": percent, ":budget": id, ":starts": starts })?;
-            tell(tx, &budget, standing, percent, now)?;
-        }
+        alerts::after_spending(tx, &budget, starts, (spent, alerted), now)?;
     }
     Ok(())
-}
-
-/// Tells people, in the station and through its channels, that so much of a budget is spent.
-fn tell(tx: &Tx<'_>, budget: &Budget, standing: Standing, percent: u32, now: Timestamp) -> Result<(), Error> {
-    let is_used_up = percent >= 100;
-    let what = if is_used_up {
-        "is used up".to_owned()
-    } else {
-        format!("is at {percent} %")
-    };
-    let until = budget.window(now).ends.map_or_else(String::new, |ends| {
-        format!(" It begins anew {}.", begins_in_words(ends, &budget.time_zone))
-    });
-    let effect = match (is_used_up, budget.on_exhausted) {
-        (false, _) => "",
-        (true, OnExhausted::Hold) => " Runs whose next call costs something wait until there is money again.",
-        (true, OnExhausted::Fail) => " Calls that cost something fail until there is money again.",
-    };
-    let new = notifications::New {
-        org: budget.org,
-        min_role: Role::Operator,
-        tone: if is_used_up { Tone::Fail } else { Tone::Wait },
-        title: format!("The budget “{}” {what}", budget.name),
-        body: format!(
-            "{} of {} is spent.{effect}{until}",
-            dollars(standing.spent_micros),
-            dollars(standing.limit_micros)
-        ),
-        link: "/settings/budgets".to_owned(),
-    };
-    notifications::add(tx, &new, now).map(drop)
-}
-
-/// `on 2026-12-01 at 00:00 (Europe/Berlin)`
-fn begins_in_words(at: Timestamp, name: &str) -> String {
-    let zone = zone(name).unwrap_or(jiff::tz::TimeZone::UTC);
-    let civil = jiff::Timestamp::from_millisecond(at.as_ms()).map(|at| at.to_zoned(zone).datetime());
-    civil.map_or_else(
-        |_| at.to_string(),
-        |civil| format!("{} ({name})", civil.strftime("on %Y-%m-%d at %H:%M")),
-    )
 }
 
 /// A budget that is used up, and what it is asked for.

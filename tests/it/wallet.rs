@@ -1,5 +1,6 @@
 //! Money that runs may spend: never more than a budget has, whatever happens at the same time.
 
+mod alerts;
 mod streams;
 
 use std::sync::Arc;

@@ -27,8 +27,9 @@ pub(super) const HISTORY: Duration = Duration::from_hours(24 * 6);
 /// How long seeding waits for one run.
 const RUN_WITHIN: Duration = Duration::from_mins(1);
 
-/// Of the demo's budget.
+/// Of the demo's budget, about: its limit is a number that a person would write.
 const SPENT_PERCENT: u64 = 92;
+const LIMIT_STEP_MICROS: u64 = 1_000;
 
 /// What ran on each of the days before, on its sample.
 const DAYS: [&[&str]; 6] = [
@@ -75,7 +76,7 @@ pub(super) async fn fill(station: &Station, clock: &PutBack) -> anyhow::Result<(
     budget(app, actor).await
 }
 
-/// A budget of which [`SPENT_PERCENT`] are spent, so that one sees how a budget stands and what it tells.
+/// A budget of which about [`SPENT_PERCENT`] are spent, so that one sees how a budget stands and what it tells.
 async fn budget(app: &App, actor: &Actor) -> anyhow::Result<()> {
     let new = NewBudget {
         name: "Monthly budget".to_owned(),
@@ -88,7 +89,7 @@ async fn budget(app: &App, actor: &Actor) -> anyhow::Result<()> {
     };
     let made = budgets::create(app, actor, new, Origin::default()).await?;
     let change = Change {
-        limit_micros: Some(made.standing.spent_micros.saturating_mul(100) / SPENT_PERCENT),
+        limit_micros: Some((made.standing.spent_micros.saturating_mul(100) / SPENT_PERCENT).next_multiple_of(LIMIT_STEP_MICROS)),
         ..Change::default()
     };
     budgets::change(app, actor, made.budget.id, change, None, Origin::default()).await?;

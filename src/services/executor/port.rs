@@ -263,6 +263,9 @@ impl RunPort {
             );
             let meta = json!({ "hold": Hold::Budget, "budget": budget.id, "name": budget.name, "wanted_micros": over.wanted_micros, "message": text });
             let seq = runs::holds::by_budget(tx, caller.org, (caller.run, caller.fence), meta, now)?;
+            if seq.is_some() {
+                budgets::alerts::after_hold(tx, &budget, &over, now)?;
+            }
             Ok(seq.map(|seq| (seq, budget.window(now).ends)))
         });
         if let Some((seq, ends)) = held.await? {
