@@ -368,6 +368,8 @@ CREATE TABLE runs (
     cancel_requested INTEGER NOT NULL DEFAULT 0 CHECK (cancel_requested IN (0, 1)),
     -- Reasons not to dispatch it, a set of bits (domain::run::Hold).
     holds            INTEGER NOT NULL DEFAULT 0,
+    -- The budget for which it was last held.
+    held_budget_id   TEXT,
     -- Order of what others complete for it, see waits.
     next_signal      INTEGER NOT NULL DEFAULT 1,
     next_message     INTEGER NOT NULL DEFAULT 1,
@@ -876,7 +878,7 @@ CREATE TABLE ledger (
     cache_read_tokens INTEGER NOT NULL DEFAULT 0,
     cache_write_tokens INTEGER NOT NULL DEFAULT 0,
     output_tokens INTEGER NOT NULL DEFAULT 0,
-    -- Of what is no model call: requests, units of fuel, bytes, seconds.
+    -- Of what is no model call: requests, units of fuel, bytes, sessions.
     quantity    INTEGER NOT NULL DEFAULT 0,
     -- When it counts: its reservation; of a correction, that of the line it corrects.
     created_at  INTEGER NOT NULL,

@@ -75,12 +75,12 @@ fn named(error: store::Error) -> Error {
 }
 
 fn show(reader: &Reader<'_>, budget: Budget, now: Timestamp) -> Result<Shown, store::Error> {
-    let whose = (budget.org, budget.scope, budget.target.as_str());
+    let held_by = (budget.org, Some(budget.id));
     Ok(Shown {
         target_name: rows::target_name(reader, budget.org, budget.scope, &budget.target)?.unwrap_or_default(),
         window: budget.window(now),
         standing: rows::look(reader, &budget, now)?,
-        held: rows::held(reader, whose, None, HELD_COUNT_MAX)?
+        held: rows::held(reader, held_by, None, HELD_COUNT_MAX)?
             .len()
             .try_into()
             .unwrap_or(HELD_COUNT_MAX),
@@ -240,14 +240,11 @@ async fn update(
         store::audit::record(tx, record, now)?;
         let after = rows::get(tx, org, id)?;
         rows::alerts::after_change(tx, &after, now)?;
-        Ok(Ok((before, show(tx, after, now)?)))
+        show(tx, after, now).map(Ok)
     });
-    let (before, shown) = changed.await.map_err(named)??;
+    let shown = changed.await.map_err(named)??;
     app.money.came_back();
-    // Those that it held, and those that it holds now, ask again.
-    for budget in [&before, &shown.budget] {
-        release(app, (org, budget.scope, budget.target.clone()), Some(actor)).await?;
-    }
+    release(app, (org, Some(id)), Some(actor)).await?;
     Ok(shown)
 }
 
@@ -330,31 +327,31 @@ pub async fn remove(app: &App, actor: &Actor, id: BudgetId, expected: Option<u32
         let budget = rows::get(tx, org, id)?;
         check_version(&budget, expected)?;
         rows::remove(tx, &budget)?;
-        store::audit::record(tx, record.detail(detail(&budget)), now)?;
-        Ok(budget)
+        store::audit::record(tx, record.detail(detail(&budget)), now)
     });
-    let budget = removed.await.map_err(named)?;
+    removed.await.map_err(named)?;
     app.money.came_back();
-    release(app, (org, budget.scope, budget.target), Some(actor)).await?;
+    release(app, (org, Some(id)), Some(actor)).await?;
     Ok(())
 }
 
 // ---- held runs -------------------------------------------------------------------------------------------------------
 
-type Whose = (OrgId, BudgetScope, String);
+/// An organization, and one of its budgets or all.
+type HeldBy = (OrgId, Option<BudgetId>);
 
-/// Does something with each held run of a scope, page by page. Returns how many it was done with.
+/// Does something with each run that waits for money, page by page. Returns how many it was done with.
 async fn each_held<T: Send + 'static>(
     app: &App,
-    (org, scope, target): Whose,
+    (org, budget): HeldBy,
     work: impl Fn(&Tx<'_>, RunId, Timestamp) -> Result<Option<T>, store::Error> + Clone + Send + 'static,
     announce: impl Fn(RunId, T),
 ) -> Result<u32, Error> {
     let (mut after, mut done) = (None, 0);
     loop {
-        let (target, work, now) = (target.clone(), work.clone(), app.clock.now());
+        let (work, now) = (work.clone(), app.clock.now());
         let page = app.store.write(move |tx| {
-            let held = rows::held(tx, (org, scope, &target), after, HELD_PAGE)?;
+            let held = rows::held(tx, (org, budget), after, HELD_PAGE)?;
             let changed = held.iter().map(|&run| Ok(work(tx, run, now)?.map(|outcome| (run, outcome))));
             let changed: Vec<(RunId, T)> = changed.filter_map(Result::transpose).collect::<Result<_, store::Error>>()?;
             Ok((held.last().copied(), held.len(), changed))
@@ -371,12 +368,12 @@ async fn each_held<T: Send + 'static>(
     }
 }
 
-/// Has the held runs of a scope ask their budgets again.
-async fn release(app: &App, whose: Whose, actor: Option<&Actor>) -> Result<u32, Error> {
-    let (org, by) = (whose.0, actor.map(|actor| actor.principal));
+/// Has runs that wait for money ask their budgets again.
+async fn release(app: &App, held_by: HeldBy, actor: Option<&Actor>) -> Result<u32, Error> {
+    let (org, by) = (held_by.0, actor.map(|actor| actor.principal));
     let released = each_held(
         app,
-        whose,
+        held_by,
         move |tx, run, now| holds::budget_again(tx, org, run, by, now),
         |run, held: Held| {
             if let Some(seq) = held.seq {
@@ -391,16 +388,16 @@ async fn release(app: &App, whose: Whose, actor: Option<&Actor>) -> Result<u32, 
     Ok(released)
 }
 
-/// Has the runs that a budget covers and that wait for money ask again. Returns how many.
+/// Has the runs that wait for a budget ask again. Returns how many.
 ///
 /// # Errors
 /// `Forbidden`, `NotFound`.
 pub async fn resume_held(app: &App, actor: &Actor, id: BudgetId, origin: Origin) -> Result<u32, Error> {
     let budget = for_held(app, actor, id, "budget.resume-held", origin).await?;
-    release(app, (budget.org, budget.scope, budget.target), Some(actor)).await
+    release(app, (budget.org, Some(id)), Some(actor)).await
 }
 
-/// Cancels the runs that a budget covers and that wait for money. Returns how many.
+/// Cancels the runs that wait for a budget. Returns how many.
 ///
 /// # Errors
 /// `Forbidden`, `NotFound`.
@@ -410,7 +407,7 @@ pub async fn cancel_held(app: &App, actor: &Actor, id: BudgetId, origin: Origin)
     let why = format!("it waited for money of the budget “{}”", budget.name);
     each_held(
         app,
-        (budget.org, budget.scope, budget.target),
+        (org, Some(id)),
         move |tx, run, now| {
             let mut touched = Vec::new();
             let state = runs::cancel(tx, org, run, Some(by), &why, now, &mut touched)?;
@@ -455,7 +452,7 @@ async fn release_since(app: &App, looked: Timestamp, now: Timestamp) -> Result<(
     for org in app.store.read(rows::orgs_with_held).await? {
         let budgets = app.store.read(move |reader| rows::list(reader, org, None, BUDGETS_MAX)).await?;
         if looked.as_ms() < 0 {
-            release(app, (org, BudgetScope::Org, String::new()), None).await?;
+            release(app, (org, None), None).await?;
         }
         for budget in budgets.into_iter().filter(|budget| budget.on_exhausted == OnExhausted::Hold) {
             let window = budget.window(now);
@@ -463,7 +460,7 @@ async fn release_since(app: &App, looked: Timestamp, now: Timestamp) -> Result<(
                 app.money.held_until(ends);
             }
             if looked.as_ms() >= 0 && window.starts > looked {
-                release(app, (org, budget.scope, budget.target), None).await?;
+                release(app, (org, Some(budget.id)), None).await?;
             }
         }
     }

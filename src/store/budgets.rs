@@ -71,11 +71,9 @@ pub(super) const CHANGE: &str =
     on_exhausted = :on_exhausted, raise_micros = :raise, raise_until = :raise_until, version = version + 1, updated_at = :now
     WHERE id = :budget AND org_id = :org AND version = :version";
 pub(super) const REMOVE: &str = "DELETE FROM budgets WHERE id = :budget AND org_id = :org AND version = :version";
-// Runs that wait for money; held runs are few beside all there are.
+// Runs that wait for money, of one budget or of any; held runs are few beside all there are.
 pub(super) const HELD: &str = "SELECT r.id FROM workspaces w JOIN runs r INDEXED BY runs_held ON r.org_id = w.org_id AND r.workspace_id = w.id AND r.holds <> 0
-    WHERE w.org_id = :org AND r.holds & 2 <> 0 AND (:scope = 'org' OR (:scope = 'workspace' AND r.workspace_id = :target)
-    OR (:scope = 'agent' AND r.agent_id = :target) OR (:scope = 'principal' AND r.started_by = :target) OR (:scope = 'key' AND r.key_id = :target))
-    AND r.id > :after ORDER BY r.id LIMIT :limit";
+    WHERE w.org_id = :org AND r.holds & 2 <> 0 AND (:budget IS NULL OR r.held_budget_id = :budget) AND r.id > :after ORDER BY r.id LIMIT :limit";
 pub(super) const ORGS_HELD: &str = "SELECT DISTINCT org_id FROM runs INDEXED BY runs_held WHERE holds <> 0 AND holds & 2 <> 0";
 pub(super) const WORKSPACE: &str = "SELECT name FROM workspaces WHERE org_id = :org AND id = :target AND deleted_at IS NULL";
 pub(super) const AGENT: &str = "SELECT name FROM agents WHERE org_id = :org AND id = :target";
@@ -349,17 +347,12 @@ pub fn target_name(reader: &Reader<'_>, org: OrgId, scope: BudgetScope, target: 
     reader.find(sql, named_params! { ":org": org, ":target": target }, |row| row.get(0))
 }
 
-/// Runs of a scope that wait for money, after one, the oldest first, at most `limit`.
-pub fn held(
-    reader: &Reader<'_>,
-    (org, scope, target): (OrgId, BudgetScope, &str),
-    after: Option<RunId>,
-    limit: u32,
-) -> Result<Vec<RunId>, Error> {
+/// Runs that wait for money of this budget, or of any where none is named; after one, the oldest first, at most `limit`.
+pub fn held(reader: &Reader<'_>, (org, budget): (OrgId, Option<BudgetId>), after: Option<RunId>, limit: u32) -> Result<Vec<RunId>, Error> {
     let after = after.map(|run| run.to_string()).unwrap_or_default();
     reader.list(
         HELD,
-        named_params! { ":org": org, ":scope": scope, ":target": target, ":after": after, ":limit": limit },
+        named_params! { ":org": org, ":budget": budget, ":after": after, ":limit": limit },
         |row| row.get(0),
     )
 }

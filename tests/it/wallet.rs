@@ -202,6 +202,7 @@ async fn a_run_that_a_budget_holds_goes_on_when_it_is_raised_and_costs_nothing_m
     station.publish(script("asker", GRANT, ASKER)).await;
     let client = station.owner();
     let budget = make_budget(&client, 150_000, "hold", json!({})).await;
+    let ample = make_budget(&client, 5_000_000, "hold", json!({ "name": "ample" })).await;
     let first = start(&client, "asker", json!({ "calls": 1 }), None).await;
     assert_eq!(end(&client, &first).await["output"], json!({ "ok": 1 }));
     let held = start(&client, "asker", json!({ "calls": 1 }), None).await;
@@ -211,6 +212,15 @@ async fn a_run_that_a_budget_holds_goes_on_when_it_is_raised_and_costs_nothing_m
     assert_eq!(end(&client, &free).await["output"], json!({ "ok": 3 }));
     let shown = client.get(&format!("{BUDGETS}/{budget}")).await.expect(200).json();
     assert_eq!(shown["held_runs"], json!(1), "{shown}");
+    // Another that covers it as well, and has enough, does not hold it, and ends it for nobody.
+    let shown = client.get(&format!("{BUDGETS}/{ample}")).await.expect(200).json();
+    assert_eq!(shown["held_runs"], json!(0), "{shown}");
+    let ended = client
+        .post(&format!("{BUDGETS}/{ample}/cancel-held"), &json!({}))
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(ended["runs"], json!(0), "{ended}");
     let raised = json!({ "limit_micros": 200_000 }).to_string().into_bytes();
     client
         .send(Method::PATCH, &format!("{BUDGETS}/{budget}"), Some("application/json"), raised)

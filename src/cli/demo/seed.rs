@@ -27,7 +27,11 @@ pub(super) const HISTORY: Duration = Duration::from_hours(24 * 6);
 /// How long seeding waits for one run.
 const RUN_WITHIN: Duration = Duration::from_mins(1);
 
-/// Of the demo's budget, about: its limit is a number that a person would write.
+/// More than people spend who look around.
+const EVERYTHING_MICROS: u64 = 5_000_000;
+/// Whose budget is nearly used up.
+const TIGHT_AGENT: &str = "expense-check";
+/// Of that budget, about: its limit is a number that a person would write.
 const SPENT_PERCENT: u64 = 92;
 const LIMIT_STEP_MICROS: u64 = 1_000;
 
@@ -73,21 +77,30 @@ pub(super) async fn fill(station: &Station, clock: &PutBack) -> anyhow::Result<(
         .chain(TROUBLE.map(|(name, input)| (name.to_owned(), input.to_owned())))
         .collect();
     run(app, actor, of_now).await?;
-    budget(app, actor).await
+    budgets(app, actor).await
 }
 
-/// A budget of which about [`SPENT_PERCENT`] are spent, so that one sees how a budget stands and what it tells.
-async fn budget(app: &App, actor: &Actor) -> anyhow::Result<()> {
-    let new = NewBudget {
-        name: "Monthly budget".to_owned(),
-        scope: BudgetScope::Org,
-        target: String::new(),
-        limit_micros: budgets::LIMIT_MICROS_MAX,
+/// One for everything, with room, and one of which about [`SPENT_PERCENT`] are spent, so that one sees what it tells and how a run waits for it.
+async fn budgets(app: &App, actor: &Actor) -> anyhow::Result<()> {
+    let month = |name: &str, scope, target, limit_micros| NewBudget {
+        name: name.to_owned(),
+        scope,
+        target,
+        limit_micros,
         period: Period::Month,
         time_zone: "UTC".to_owned(),
         on_exhausted: OnExhausted::Hold,
     };
-    let made = budgets::create(app, actor, new, Origin::default()).await?;
+    let everything = month("Everything", BudgetScope::Org, String::new(), EVERYTHING_MICROS);
+    budgets::create(app, actor, everything, Origin::default()).await?;
+    let agent = agents::find(app, actor, &AgentRef::Name(TIGHT_AGENT.to_owned())).await?;
+    let tight = month(
+        "Expense checks",
+        BudgetScope::Agent,
+        agent.id.to_string(),
+        budgets::LIMIT_MICROS_MAX,
+    );
+    let made = budgets::create(app, actor, tight, Origin::default()).await?;
     let change = Change {
         limit_micros: Some((made.standing.spent_micros.saturating_mul(100) / SPENT_PERCENT).next_multiple_of(LIMIT_STEP_MICROS)),
         ..Change::default()

@@ -262,7 +262,7 @@ impl RunPort {
                 dollars(budget.limit_at(now))
             );
             let meta = json!({ "hold": Hold::Budget, "budget": budget.id, "name": budget.name, "wanted_micros": over.wanted_micros, "message": text });
-            let seq = runs::holds::by_budget(tx, caller.org, (caller.run, caller.fence), meta, now)?;
+            let seq = runs::holds::by_budget(tx, caller.org, (caller.run, caller.fence), budget.id, meta, now)?;
             if seq.is_some() {
                 budgets::alerts::after_hold(tx, &budget, &over, now)?;
             }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::super::{Error, Reader, Tx, journal, members};
 use super::ended;
-use crate::domain::id::{OrgId, PrincipalId, RunId};
+use crate::domain::id::{BudgetId, OrgId, PrincipalId, RunId};
 use crate::domain::journal::{NewEntry, kind};
 use crate::domain::permission::{Permission, Role};
 use crate::domain::run::{Hold, Holds, RunState};
@@ -15,6 +15,7 @@ use crate::domain::time::Timestamp;
 
 const FIND: &str = "SELECT state, segment, attempt, holds, cancel_requested FROM runs WHERE id = :run AND org_id = :org";
 const SET: &str = "UPDATE runs SET holds = :holds WHERE id = :run AND org_id = :org";
+const SET_BY_BUDGET: &str = "UPDATE runs SET holds = :holds, held_budget_id = :budget WHERE id = :run AND org_id = :org";
 // Live runs are few beside those that have ended, however many those are.
 const LIVE_OF: &str = "SELECT r.id FROM workspaces w JOIN runs r ON r.org_id = w.org_id AND r.workspace_id = w.id
     AND r.state IN ('queued', 'running', 'waiting') WHERE w.org_id = :org AND r.started_by = :principal AND r.cancel_requested = 0 ORDER BY r.id";
@@ -102,7 +103,7 @@ fn change(
     })
 }
 
-/// Holds a run that executes because a budget is used up; `meta` says which. Returns the entry that says so; none
+/// Holds a run that executes because a budget is used up; `meta` says so in words. Returns the entry that says so; none
 /// where the run is to stop anyway.
 ///
 /// # Errors
@@ -111,6 +112,7 @@ pub fn by_budget(
     tx: &Tx<'_>,
     org: OrgId,
     (run, fence): (RunId, u64),
+    budget: BudgetId,
     meta: serde_json::Value,
     now: Timestamp,
 ) -> Result<Option<u64>, Error> {
@@ -127,7 +129,10 @@ pub fn by_budget(
         ..NewEntry::station(now, kind::RUN_PAUSED, meta)
     };
     let seq = journal::append(tx, org, run, Some(fence), &[entry])?.last_seq;
-    tx.execute(SET, named_params! { ":holds": holds.with(Hold::Budget), ":run": run, ":org": org })?;
+    tx.execute(
+        SET_BY_BUDGET,
+        named_params! { ":holds": holds.with(Hold::Budget), ":budget": budget, ":run": run, ":org": org },
+    )?;
     Ok(Some(seq))
 }
 

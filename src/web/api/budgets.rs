@@ -52,7 +52,7 @@ pub struct BudgetBody {
     pub left_micros: u64,
     /// Of the limit, what is spent, rounded down.
     pub percent: u32,
-    /// Runs that it covers and that wait for money, counted no further than 1,000.
+    /// Runs that wait for this budget, counted no further than 1,000.
     pub held_runs: u32,
     pub created_at: i64,
     pub updated_at: i64,
@@ -339,7 +339,7 @@ pub async fn remove(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Has the runs that a budget covers and that wait for money ask again. Those for which there is still none are held again.
+/// Has the runs that wait for a budget ask again. Those for which there is still none are held again.
 #[utoipa::path(
     post, path = "/api/v1/orgs/{org}/budgets/{budget}/resume", tag = "money", operation_id = "resumeHeldRuns",
     params(("org" = String, Path, description = "Id or short name"), ("budget" = String, Path, description = "The budget's id")),
@@ -359,7 +359,7 @@ pub async fn resume(
     Ok(HttpResponse::Ok().json(HeldBody { runs }))
 }
 
-/// Cancels the runs that a budget covers and that wait for money.
+/// Cancels the runs that wait for a budget.
 #[utoipa::path(
     post, path = "/api/v1/orgs/{org}/budgets/{budget}/cancel-held", tag = "money", operation_id = "cancelHeldRuns",
     params(("org" = String, Path, description = "Id or short name"), ("budget" = String, Path, description = "The budget's id")),

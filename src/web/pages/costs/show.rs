@@ -491,7 +491,7 @@ fn kind_row(kind: &str, sums: &Sums) -> KindRow {
         "tool" => ("Tool calls", String::new()),
         "fuel" => ("Fuel", format!("{} units", filters::with_commas(sums.quantity))),
         "storage" => ("Storage", filters::size(sums.quantity)),
-        "session" => ("Sessions", filters::duration(sums.quantity.saturating_mul(1000))),
+        "session" => ("Sessions", String::new()),
         _ => ("Other", filters::with_commas(sums.quantity)),
     };
     KindRow {

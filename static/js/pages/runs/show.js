@@ -227,8 +227,11 @@ async function loadRun() {
 // What it waits for, and the decisions that it asks for, in the server's words and cards.
 const asks = /^(approval\.|run\.(started|finished|paused|resumed)|segment\.)/;
 let waitsAsked = 0;
+/** The state of the run that those words are about. */
+let waitsOf = run.state;
 function loadWaits() {
   clearTimeout(waitsAsked);
+  waitsOf = run.state;
   waitsAsked = setTimeout(async () => {
     const now = await fetchPage();
     if (!now) return;
@@ -297,7 +300,11 @@ new Feed(runId, {
   onState(state) {
     run.sync = state;
     showSync();
-    if (state === 'synced') readAddress(true);
+    if (state === 'synced') {
+      readAddress(true);
+      // It went on while the page was on its way.
+      if (run.state !== waitsOf) loadWaits();
+    }
     log.following = !isOver() && view.selected === null;
     render();
   },
