@@ -1,4 +1,4 @@
-//! The dashboard of costs over a ledger of a million lines: the service's report, and the whole page over HTTP.
+//! The dashboard of costs over a ledger of a million lines: the report that its page shows.
 
 use std::time::{Duration, Instant};
 
