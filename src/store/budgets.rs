@@ -176,7 +176,7 @@ pub fn covering(reader: &Reader<'_>, payer: &Payer) -> Result<Vec<Budget>, Error
     )
 }
 
-fn sums(reader: &Reader<'_>, budget: &Budget, window: Window) -> Result<(i64, i64), Error> {
+fn sums(reader: &Reader<'_>, budget: &Budget, window: Window) -> Result<Sums, Error> {
     let ends = window.ends.unwrap_or(Timestamp::from_ms(i64::MAX));
     let sum = |sql: &'static str| {
         reader.get(
@@ -190,8 +190,11 @@ fn sums(reader: &Reader<'_>, budget: &Budget, window: Window) -> Result<(i64, i6
     Ok((sum(if is_even { SPENT } else { SPENT_EXACTLY })?, sum(RESERVED)?))
 }
 
-/// What a window's row says is spent and reserved, and up to which step people were told.
-fn kept(reader: &Reader<'_>, budget: &Budget, window: Window) -> Result<Option<((i64, i64), u32)>, Error> {
+/// What is spent and reserved in a window, in micro-dollars.
+type Sums = (i64, i64);
+
+/// What a window's row says, and up to which step people were told.
+fn kept(reader: &Reader<'_>, budget: &Budget, window: Window) -> Result<Option<(Sums, u32)>, Error> {
     reader.find(
         FIND_WINDOW,
         named_params! { ":budget": budget.id, ":starts": window.starts },
@@ -199,7 +202,7 @@ fn kept(reader: &Reader<'_>, budget: &Budget, window: Window) -> Result<Option<(
     )
 }
 
-fn standing(budget: &Budget, (spent, reserved): (i64, i64), at: Timestamp) -> Standing {
+fn standing(budget: &Budget, (spent, reserved): Sums, at: Timestamp) -> Standing {
     Standing {
         limit_micros: budget.limit_at(at),
         spent_micros: spent.max(0) as u64,
