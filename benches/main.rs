@@ -13,6 +13,7 @@ mod dashboard;
 mod disk;
 mod durability;
 mod guest;
+mod model_server;
 mod money;
 mod parked;
 mod replay;

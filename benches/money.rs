@@ -1,8 +1,10 @@
-//! What money costs: a metered call of a model against the bare client and against a free one, and reservations against plain writes.
+//! What money costs: a metered call of a model against the bare client, and reservations against plain writes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use agentstation::config::secret::Secret;
+use agentstation::config::settings::ApiKey;
 use agentstation::domain::budget::{BudgetScope, Fit, LineKind, OnExhausted, Period, Standing};
 use agentstation::domain::chat::{ChatMessage, ChatRequest, ChatRole, Show};
 use agentstation::domain::id::RunId;
@@ -10,20 +12,27 @@ use agentstation::domain::journal::NewEntry;
 use agentstation::domain::money::{Charge, Usage};
 use agentstation::domain::origin::Origin;
 use agentstation::domain::price::Tariff;
+use agentstation::domain::provider::{ProviderKind, ProviderLimits};
 use agentstation::domain::run::Environment;
-use agentstation::llm::{Asking, SoFar, Whose};
+use agentstation::llm::{Asking, Made, Model, Server, SoFar, Whose};
 use agentstation::services::budgets::NewBudget;
-use agentstation::services::{budgets, runs};
+use agentstation::services::providers::{NewProvider, Of};
+use agentstation::services::{budgets, providers, runs};
 use agentstation::store::ledger::{self, Item, Payer, Settlement, TryKey};
 use agentstation::store::{self, journal};
 use serde_json::json;
 
+use crate::model_server;
 use crate::report::{line, ms, percentile};
-use crate::station::{PAID_MODEL, Station, run_of};
+use crate::station::{Station, run_of};
 
 /// Calls of one run, one after the other.
 const CALLS: usize = 500;
 const ROUNDS: usize = 5;
+/// Has a price in the list that ships.
+const MODEL: &str = "gpt-4o-mini";
+/// As a quick model does until its first words; that of a large one is a second.
+const THINKS: Duration = Duration::from_millis(100);
 const RESERVATIONS: usize = 16_000;
 /// So much that nothing of it is used up.
 const PLENTY_MICROS: u64 = 1_000_000_000_000;
@@ -54,7 +63,7 @@ async fn make_budgets(station: &Station) {
 
 fn request() -> ChatRequest {
     ChatRequest {
-        model: PAID_MODEL.to_owned(),
+        model: MODEL.to_owned(),
         messages: vec![ChatMessage {
             role: ChatRole::User,
             content: "hello".to_owned(),
@@ -72,8 +81,18 @@ fn request() -> ChatRequest {
 }
 
 /// The client alone, one call after the other.
-async fn bare(station: &Station, calls: usize) -> Duration {
-    let (model, tariff) = (station.app.models.get(PAID_MODEL).expect("a model"), Tariff::default());
+async fn bare(base_url: &str, calls: usize) -> Duration {
+    let made = Made {
+        kind: ProviderKind::Openai,
+        preset: "openai",
+        name: "bare",
+        base_url,
+        rules: "",
+        free: false,
+        limits: ProviderLimits::default(),
+    };
+    let server = Server::new(&made, ApiKey::None, None).expect("a server");
+    let (model, tariff) = (Model::new(Arc::new(server), MODEL), Tariff::default());
     let began = Instant::now();
     for _ in 0..calls {
         let asking = Asking {
@@ -107,42 +126,48 @@ async fn by_agent(station: &Station, source: &agentstation::services::agents::Ag
     took[1].saturating_sub(took[0]) / u32::try_from(calls).expect("few calls")
 }
 
+async fn add_provider(station: &Station, name: &str, base_url: &str) {
+    let new = NewProvider {
+        name: name.to_owned(),
+        preset: "openai".to_owned(),
+        base_url: base_url.to_owned(),
+        key: Some(Secret::new("measured")),
+        ..NewProvider::default()
+    };
+    providers::create(&station.app, &station.actor, Of::Org, new, Origin::default())
+        .await
+        .expect("a provider");
+}
+
 async fn calls(scale: usize) {
     let station = Station::start(1).await;
     let source = "export default async function run(input, station) {
-      for (let i = 0; i < input.calls; i++) await station.models.chat({ model: input.model, messages: ['hello'], maxOutputTokens: 100 });
+      for (let i = 0; i < input.calls; i++) await station.models.chat({ model: input.model, messages: ['hello'], maxOutputTokens: 100, show: 'none' });
     }";
-    let capabilities = format!("models = [\"default\", \"{PAID_MODEL}\"]\n");
+    let capabilities = format!("models = [\"at-once/{MODEL}\", \"thinking/{MODEL}\"]\n");
     let agent = station.script("asker", &capabilities, source).await;
-    let (calls, rounds) = ((CALLS / scale).max(5), (ROUNDS / scale).max(1));
-    let mut found: [Vec<Duration>; 4] = Default::default();
-    let note = "export default async function run(input, station) {
-      for (let i = 0; i < input.calls; i++) await station.memory.put('k', i);
-    }";
-    let writer = station.script("writer", "", note).await;
-    for _ in 0..rounds {
-        found[0].push(bare(&station, calls).await);
-        found[1].push(by_agent(&station, &writer, "", calls).await);
-        found[2].push(by_agent(&station, &agent, PAID_MODEL, calls).await);
-    }
     make_budgets(&station).await;
-    for _ in 0..rounds {
-        found[3].push(by_agent(&station, &agent, PAID_MODEL, calls).await);
+    let (calls, rounds) = ((CALLS / scale).max(5), (ROUNDS / scale).max(1));
+    for (name, thinks, words) in [
+        ("at-once", Duration::ZERO, "answers at once"),
+        ("thinking", THINKS, "thinks for 100 ms"),
+    ] {
+        let base_url = model_server::start(thinks).await;
+        add_provider(&station, name, &base_url).await;
+        let calls = if thinks.is_zero() { calls } else { (calls / 10).max(5) };
+        let (mut alone, mut metered) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            alone.push(bare(&base_url, calls).await);
+            metered.push(by_agent(&station, &agent, &format!("{name}/{MODEL}"), calls).await);
+        }
+        let (alone, metered) = (percentile(&mut alone, 0.5), percentile(&mut metered, 0.5));
+        line(&format!("a model that {words}: the client alone"), ms(alone), "ms");
+        line(
+            &format!("a model that {words}: an agent's call, in five budgets"),
+            ms(metered),
+            &format!("ms  x{:.2}", metered.as_secs_f64() / alone.as_secs_f64().max(1e-9)),
+        );
     }
-    let [bare, put, unbudgeted, budgeted] = found.map(|mut samples| percentile(&mut samples, 0.5));
-    let ratio = |one: Duration, other: Duration| one.as_secs_f64() / other.as_secs_f64().max(1e-9);
-    line("the client alone, for each call", ms(bare), "ms");
-    line("a local call of an agent (one durable write)", ms(put), "ms");
-    line(
-        "a model's call of an agent, its run's budget only",
-        ms(unbudgeted),
-        &format!("ms  x{:.2} of the local call", ratio(unbudgeted, put)),
-    );
-    line(
-        "the same, in four wider budgets too",
-        ms(budgeted),
-        &format!("ms  x{:.2} of the local call", ratio(budgeted, put)),
-    );
     station.app.stop().await;
 }
 

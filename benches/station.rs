@@ -30,9 +30,6 @@ pub struct Station {
     _dir: Option<TempDir>,
 }
 
-/// A model that costs something.
-pub const PAID_MODEL: &str = "paid";
-
 const OWNER: &str = "bench@station.local";
 
 impl Station {
@@ -66,10 +63,7 @@ impl Station {
         let store = Store::open(options, clock.clone()).expect("a store");
         let mut models = Models::default();
         let scripted = Arc::new(Scripted::default());
-        let mut paid = Model::free(Arc::clone(&scripted) as _, "paid");
-        paid.price.output_micros = 1_000_000;
         models.insert("default", Model::free(scripted, "scripted"));
-        models.insert(PAID_MODEL, paid);
         let here = net::Policy {
             open_cidrs: vec!["127.0.0.0/8".parse().expect("addresses")],
             ..net::Policy::default()
