@@ -59,7 +59,7 @@ fn written(secret: &str) -> Vec<String> {
         all.extend([json_encoded(secret, every), html_encoded(secret, every)]);
     }
     let quoted = serde_json::to_string(secret).unwrap();
-    let plain = quoted.trim_matches('"').to_owned();
+    let plain = quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap().to_owned();
     all.push(serde_json::to_string(&plain).unwrap());
     all.push(plain);
     all.push(url_encoded(&url_encoded(secret, 1, true), 1, true));
