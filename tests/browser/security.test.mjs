@@ -19,6 +19,8 @@ const shown = () => page.locator('[data-operation]:visible').count();
 test('the reference is found in the rail and searched by words', async () => {
   await page.getByRole('link', { name: 'API reference' }).click();
   await page.getByRole('heading', { name: 'API reference' }).waitFor();
+  // The heading is there before the last of a long page.
+  await page.waitForLoadState('load');
   const all = await shown();
   assert.ok(all > 30, `${all} operations`);
   await shot(page, 'api-reference');
