@@ -31,6 +31,8 @@ pub const NOTE_BYTES_MAX: usize = 300;
 pub const PRICE_MICROS_MAX: u64 = 1_000_000_000_000;
 /// Tiers of a tariff.
 pub const TIERS_MAX: usize = 8;
+/// Of input, where a tier begins: more than any model takes.
+pub const TIER_TOKENS_MAX: u64 = 1_000_000_000;
 
 /// The provider under which prices stand of what runs use beside models: as model `http`, `tool`, `fuel`, `storage` or `session`, with the
 /// output price for a million of requests, calls, units of fuel, bytes or sessions.
@@ -197,6 +199,9 @@ pub fn problems(provider: &str, model: &str, tariff: &Tariff) -> Vec<FieldError>
     }
     if tariff.tiers.len() > TIERS_MAX {
         say("/tiers", format!("a tariff has at most {TIERS_MAX} tiers"));
+    }
+    if tariff.tiers.iter().any(|tier| tier.over_input_tokens > TIER_TOKENS_MAX) {
+        say("/tiers", format!("a tier begins at no more than {TIER_TOKENS_MAX} tokens"));
     }
     if !tariff
         .tiers

@@ -43,7 +43,7 @@ pub struct NotificationsQuery {
 /// The notification that a cursor names.
 pub fn cursor(text: Option<&str>) -> Result<Option<NotificationId>, Problem> {
     let parse = |text: &str| text.parse().map_err(|_| Problem::invalid("/cursor", "this is no cursor of ours"));
-    text.filter(|text| !text.is_empty()).map(parse).transpose()
+    text.map(parse).transpose()
 }
 
 /// Lists what the caller's role is told, the newest first.

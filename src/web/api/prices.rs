@@ -13,7 +13,7 @@ use crate::services::prices::{self, NewPrice, Of};
 use crate::services::reprice::{self, Reprice, Repriced};
 use crate::store::prices::Stored;
 use crate::web::context::Context;
-use crate::web::extract::body::Json;
+use crate::web::extract::body::{Json, object, objects};
 use crate::web::extract::form::check_header_token;
 use crate::web::extract::paging::Page;
 use crate::web::extract::{Authorized, Proved, may};
@@ -64,7 +64,9 @@ impl From<PricesBody> for Price {
 #[serde(deny_unknown_fields)]
 #[schema(as = PriceTier)]
 pub struct TierBody {
+    #[schema(maximum = 1_000_000_000)]
     pub over_input_tokens: u64,
+    #[serde(deserialize_with = "object")]
     pub prices: PricesBody,
 }
 
@@ -151,9 +153,10 @@ pub struct NewPriceBody {
     #[serde(default)]
     #[schema(minimum = 0)]
     pub from: Option<i64>,
+    #[serde(deserialize_with = "object")]
     pub prices: PricesBody,
     /// From few to many tokens, at most 8.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "objects")]
     #[schema(max_items = 8)]
     pub tiers: Vec<TierBody>,
     #[serde(default)]

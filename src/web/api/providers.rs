@@ -12,7 +12,7 @@ use crate::domain::provider::ProviderLimits;
 use crate::domain::time::Timestamp;
 use crate::services::providers::{self, Change, NewKey, NewProvider, Of, Stored, Tested};
 use crate::web::context::Context;
-use crate::web::extract::body::Json;
+use crate::web::extract::body::{Json, object, object_or_none};
 use crate::web::extract::form::check_header_token;
 use crate::web::extract::paging::Page;
 use crate::web::extract::{Authorized, Proved, may};
@@ -154,7 +154,7 @@ pub struct NewProviderBody {
     /// Not where the preset wants money.
     #[serde(default)]
     pub free: Option<bool>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     pub limits: LimitsBody,
 }
 
@@ -190,6 +190,7 @@ pub struct ChangeProviderBody {
     pub free: Option<bool>,
     /// Without, agents cannot ask it.
     pub enabled: Option<bool>,
+    #[serde(deserialize_with = "object_or_none")]
     pub limits: Option<LimitsBody>,
 }
 

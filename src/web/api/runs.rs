@@ -410,6 +410,11 @@ pub async fn list(
         Some(text) => Some(Shown::parse(text).ok_or_else(|| Problem::invalid("/state", "there is no such state"))?),
         None => None,
     };
+    let before: Option<RunId> = match &query.cursor {
+        Some(text) => Some(text.parse().map_err(|_| Problem::invalid("/cursor", "this is no cursor of ours"))?),
+        None => None,
+    };
+    let limit = limit(query.limit)?;
     let agent = match &query.agent {
         Some(text) => match crate::services::agents::find(&state.app, actor, &AgentRef::parse(text)).await {
             Ok(agent) => Some(agent.id),
@@ -420,11 +425,6 @@ pub async fn list(
         },
         None => None,
     };
-    let before: Option<RunId> = match &query.cursor {
-        Some(text) => Some(text.parse().map_err(|_| Problem::invalid("/cursor", "this is no cursor of ours"))?),
-        None => None,
-    };
-    let limit = limit(query.limit)?;
     let filter = Filter {
         state: run_state,
         agent,

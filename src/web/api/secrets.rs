@@ -30,6 +30,9 @@ fn tagged(info: Info, mut response: actix_web::HttpResponseBuilder) -> HttpRespo
 
 async fn list(state: &State, actor: &Actor, of: Of, query: ListQuery) -> Result<HttpResponse, Problem> {
     let limit = limit(query.limit)?;
+    if query.cursor.as_ref().is_some_and(String::is_empty) {
+        return Err(Problem::invalid("/cursor", "this is no cursor of ours"));
+    }
     let found = secrets::list(&state.app, actor, of, query.cursor.unwrap_or_default(), limit + 1).await?;
     let page = Page::cut(found, limit, |info| info.name.clone());
     Ok(HttpResponse::Ok().json(page.map(SecretBody::from)))

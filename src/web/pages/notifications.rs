@@ -56,7 +56,7 @@ pub async fn show(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let (actor, now) = (auth.actor(), state.app.clock.now());
-    let before = cursor(Some(&query.0.cursor))?;
+    let before = cursor(Some(query.0.cursor.as_str()).filter(|text| !text.is_empty()))?;
     let listed = notifications::list(&state.app, actor, before, PAGE_DEFAULT + 1).await?;
     let unread = |row: &Notification| listed.read_up_to.is_none_or(|read| row.id > read);
     let newest_unread = listed.found.first().filter(|row| unread(row)).map(|row| row.id.to_string());
